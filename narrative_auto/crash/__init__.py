@@ -1,0 +1,1 @@
+"""What happens when an exception goes unhandled."""

@@ -1,0 +1,71 @@
+"""The family of exceptions, and the one place that swallows our own faults."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import ParamSpec, TypeVar
+
+    Params = ParamSpec("Params")
+    Result = TypeVar("Result")
+
+
+class NarrativeError(Exception):
+    """What this package raises when it was asked for something that it cannot do; the message says what to do."""
+
+
+class SettingError(NarrativeError):
+    """A setting has a value that it does not take."""
+
+
+class DeclinedError(NarrativeError):
+    """A function or module is left as it was; the message is the reason."""
+
+
+class StoreError(NarrativeError):
+    """A store of past stories is missing, or cannot be read or written."""
+
+
+_state = {"strict": False, "told": ""}
+
+
+def set_strict(*, strict: bool) -> None:
+    """Let `guarded` raise our own faults instead of swallowing them, as tests want."""
+    _state["strict"] = strict
+
+
+def tell_fault(what: str, fault: BaseException) -> None:
+    """Say on stderr, once for each kind of work, that a part of this package failed and is off."""
+    import sys  # noqa: PLC0415 - off the warm path
+
+    if what in _state["told"].split("\n"):
+        return
+    _state["told"] += what + "\n"
+    stream = sys.__stderr__
+    if stream is not None and not stream.closed:
+        stream.write(f"narrative_auto: {what} failed and is off, the program goes on ({type(fault).__name__}: {fault})\n")
+
+
+def guarded(
+    what: str, function: Callable[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs
+) -> Result | None:
+    """Call `function` and return its result; a fault of ours is told once on stderr and None is returned.
+
+    Args:
+        what: the work in a few words, for the message: "telling the story".
+        function: what to call with the remaining arguments.
+
+    Returns:
+        The function's result, or None after a fault.
+
+    Raises:
+        Exception: the fault itself, where `set_strict` has been asked for.
+    """
+    try:
+        return function(*args, **kwargs)
+    except Exception as fault:
+        if _state["strict"]:
+            raise
+        tell_fault(what, fault)
+        return None

@@ -1,0 +1,1 @@
+"""An exception as an immutable, redacted failure."""

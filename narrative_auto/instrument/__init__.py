@@ -1,0 +1,1 @@
+"""What decides which functions are stages, and puts probes into them."""

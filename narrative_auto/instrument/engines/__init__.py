@@ -1,0 +1,1 @@
+"""The ways to put probes into code, behind one contract."""

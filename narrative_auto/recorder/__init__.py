@@ -1,0 +1,1 @@
+"""The event buffer that probes write to, and how it is read."""

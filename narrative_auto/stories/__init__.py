@@ -1,0 +1,1 @@
+"""Stories, stages and the events that tell them."""
