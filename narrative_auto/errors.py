@@ -27,24 +27,27 @@ class StoreError(NarrativeError):
     """A store of past stories is missing, or cannot be read or written."""
 
 
-_state = {"strict": False, "told": ""}
+_strict: list[bool] = []
+_told: set[str] = set()
 
 
 def set_strict(*, strict: bool) -> None:
     """Let `guarded` raise our own faults instead of swallowing them, as tests want."""
-    _state["strict"] = strict
+    _strict[:] = [True] if strict else []
 
 
 def tell_fault(what: str, fault: BaseException) -> None:
     """Say on stderr, once for each kind of work, that a part of this package failed and is off."""
-    import sys  # noqa: PLC0415 - off the warm path
+    import sys  # off the warm path
 
-    if what in _state["told"].split("\n"):
+    if what in _told:
         return
-    _state["told"] += what + "\n"
+    _told.add(what)
     stream = sys.__stderr__
     if stream is not None and not stream.closed:
-        stream.write(f"narrative_auto: {what} failed and is off, the program goes on ({type(fault).__name__}: {fault})\n")
+        stream.write(
+            f"narrative_auto: {what} failed and is off, the program goes on ({type(fault).__name__}: {fault})\n"
+        )
 
 
 def guarded(
@@ -65,7 +68,18 @@ def guarded(
     try:
         return function(*args, **kwargs)
     except Exception as fault:
-        if _state["strict"]:
+        if _strict:
             raise
         tell_fault(what, fault)
+        return None
+
+
+def attempted(function: Callable[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs) -> Result | None:
+    """Call `function` and return its result, or None if it raises: for what the program itself meets again.
+
+    A module with a syntax error is read by us first and by the import system after us; the second one tells.
+    """
+    try:
+        return function(*args, **kwargs)
+    except Exception:  # noqa: BLE001 - see above
         return None

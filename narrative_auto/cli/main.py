@@ -1,0 +1,86 @@
+"""`narrative`: looks at past stories, and puts the start-up hook into an environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from narrative_auto import __version__
+from narrative_auto.cli.messages import call
+from narrative_auto.launch import site_hook
+
+PROGRAM = "narrative"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
+
+Database = Annotated[
+    str,
+    typer.Option(
+        "--db",
+        metavar="PATH",
+        help="The store: a database file, or the folder that holds stories.db. "
+        "By default the nearest .narrative/ upwards, else runtime_narrative.db here.",
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def narrative(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,  # noqa: FBT002
+) -> None:
+    """Look at the stories of past runs. Programs are run with narrative-run."""
+    if version:
+        sys.stdout.write(f"{PROGRAM} {__version__}\n")
+        raise typer.Exit(0)
+
+
+@app.command()
+def stories(
+    db: Database = "",
+    last: Annotated[int, typer.Option(help="How many, the newest first.", min=1, metavar="N")] = 10,
+) -> None:
+    """List the stories of past runs."""
+    from narrative_auto.cli import past
+    from narrative_auto.page import Page
+
+    Page(sys.stdout).write(past.list_lines(past.open_store(db, os.getcwd()), last))
+
+
+@app.command()
+def story(
+    story_id: Annotated[str, typer.Argument(metavar="ID", help="A story's id, or how it begins.")],
+    db: Database = "",
+) -> None:
+    """Show one story: what ran, its whole tree, its failure."""
+    from narrative_auto.cli import past
+    from narrative_auto.page import Page
+
+    page = Page(sys.stdout)
+    page.write(past.story_lines(past.open_store(db, os.getcwd()), story_id, page.width))
+
+
+@app.command()
+def install() -> None:
+    """Put the start-up hook into this environment: NARRATIVE_AUTO=1 python app.py then records."""
+    path = site_hook.install()
+    sys.stdout.write(
+        f"installed {path}\nNARRATIVE_AUTO=1 python app.py now records; narrative uninstall takes it out\n"
+    )
+
+
+@app.command()
+def uninstall() -> None:
+    """Take the start-up hook out of this environment."""
+    path = site_hook.uninstall()
+    if path is None:
+        sys.stdout.write(f"nothing to remove: there is no {site_hook.hook_path()}\n")
+    else:
+        sys.stdout.write(f"removed {path}\n")
+
+
+def main() -> None:
+    """Run the command line of this process and exit."""
+    sys.exit(call(PROGRAM, app))

@@ -1,0 +1,111 @@
+"""`narrative-run [OPTIONS] COMMAND [ARG…]`: runs any Python command with its story recorded."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from narrative_auto import __version__, settings
+from narrative_auto.cli.messages import USAGE, call, fail
+from narrative_auto.errors import SettingError
+from narrative_auto.launch import runner
+
+PROGRAM = "narrative-run"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command(
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
+    options_metavar="[OPTIONS]",
+)
+def run(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="COMMAND [ARG]...", help="python app.py, python -m pkg, app.py, pytest, …", show_default=False
+        ),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto or rewrite: what puts probes into code.")] = "",
+    app_root: Annotated[
+        list[str] | None,
+        typer.Option(help="A folder whose modules are the application; may be given several times.", metavar="DIR"),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(help="Module pattern to add, such as 'shop.*', wherever it is installed.", metavar="PATTERN"),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Module pattern to leave out; wins over --include.", metavar="PATTERN")
+    ] = None,
+    private: Annotated[
+        bool | None, typer.Option("--private/--no-private", help="Record functions whose names start with _ as well.")
+    ] = None,
+    min_duration: Annotated[
+        str, typer.Option(help="Tell calls from this duration one by one: 500us, 1ms, 0.2s.", metavar="DURATION")
+    ] = "",
+    tell: Annotated[
+        str,
+        typer.Option(
+            help="tree, line, failure or nothing: what stderr gets. By default a tree on a terminal, else two lines.",
+            metavar="WHAT",
+        ),
+    ] = "",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The same as --tell nothing.")] = False,  # noqa: FBT002
+    store: Annotated[
+        str, typer.Option(help="Folder for stories and dumps instead of .narrative/, or off.", metavar="DIR")
+    ] = "",
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,  # noqa: FBT002
+) -> int:
+    """Run a Python command, and tell and keep the story of what its functions did."""
+    if version:
+        sys.stdout.write(f"{PROGRAM} {__version__}\n")
+        return 0
+    if not command:
+        return fail(PROGRAM, f"no command given: {PROGRAM} python app.py", USAGE)
+    typed: dict[str, tuple[str, str]] = {}
+    for name, option, text in (
+        ("engine", "--engine", engine),
+        ("min_duration", "--min-duration", min_duration),
+        ("tell", "--tell", tell),
+        ("store", "--store", store),
+        ("app_roots", "--app-root", os.pathsep.join(app_root or ())),
+        ("include", "--include", ",".join(include or ())),
+        ("exclude", "--exclude", ",".join(exclude or ())),
+        ("private", "--private", "" if private is None else str(int(private))),
+    ):
+        if text:
+            typed[name] = (option, text)
+    if quiet:
+        if tell not in {"", "nothing"}:
+            return fail(PROGRAM, f"--quiet and --tell {tell} contradict each other: give one of them", USAGE)
+        typed["tell"] = ("--quiet", "nothing")
+    for folder in app_root or ():
+        if not os.path.isdir(folder):
+            return fail(PROGRAM, f"--app-root takes a folder, and {folder!r} is none", USAGE)
+    return _launch(command, typed)
+
+
+def _launch(command: list[str], typed: dict[str, tuple[str, str]]) -> int:
+    environ = settings.current_environment()
+    try:
+        chosen = settings.load(environ, os.getcwd(), typed)
+    except SettingError as error:
+        return fail(PROGRAM, str(error), USAGE)
+    try:
+        resolved = runner.resolve(command)
+        variables = runner.child_environment(environ, chosen, on_terminal=sys.stderr.isatty())
+        blind = runner.blind_option(command)
+        if blind:
+            fail(PROGRAM, f"{command[0]} {blind} ignores the start-up hook, so nothing is recorded: leave it out", 0)
+        runner.run(resolved, variables)
+    except runner.CommandError as error:
+        return fail(PROGRAM, str(error), error.status)
+
+
+def main() -> None:
+    """Run the command line of this process and exit."""
+    sys.exit(call(PROGRAM, app))

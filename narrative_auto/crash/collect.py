@@ -1,0 +1,207 @@
+"""Collects what is known when an exception goes unhandled: the failure, the stages that led to it, what came before."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from narrative_auto.errors import attempted
+from narrative_auto.failures.extract import Failure, codes_to_place, extract_failure
+from narrative_auto.recorder.layout import RESUME, RETURN, START, TRANSITIONS, UNWIND, YIELD
+from narrative_auto.stories.events import FailureOccurred
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import CodeType
+
+    from narrative_auto.failures.redaction import Redactor
+    from narrative_auto.recorder.pure import PureRecorder
+
+BEFORE = 5
+"""Calls that are shown as what happened just before."""
+
+RECORDS_IN_DUMP = 1_000
+"""Records of the failing thread that a dump keeps."""
+
+MOST_TRACEBACK_CHARACTERS = 12_000
+
+
+@dataclass(frozen=True, slots=True)
+class StageOnPath:
+    """A stage that the exception went through.
+
+    Attributes:
+        name: the stage's name.
+        seconds: how long it had run when the exception left it; None where that is not known any more.
+        call: which call of the site it was, from 1; 0 where that is not known.
+    """
+
+    name: str
+    seconds: float | None
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallBefore:
+    """A call that ended shortly before the failure.
+
+    Attributes:
+        seconds_before: how long before.
+        name: the stage's name.
+        outcome: "ok" or "raised".
+        seconds: its duration.
+    """
+
+    seconds_before: float
+    name: str
+    outcome: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """All that a dump and a report say; every text in it is redacted."""
+
+    story_id: str
+    story_name: str
+    happened_at: str
+    seconds: float
+    failure: Failure
+    failed_in: str
+    path: tuple[StageOnPath, ...]
+    before: tuple[CallBefore, ...]
+    records: tuple[tuple[int, str, str], ...]
+    traceback_text: str
+    command: tuple[str, ...]
+    python: str
+
+
+def collect(
+    error: BaseException,
+    *,
+    recorder: PureRecorder,
+    story_id: str,
+    story_name: str,
+    started: int,
+    now: int,
+    is_application: Callable[[str], bool],
+    redactor: Redactor,
+) -> Crash:
+    """Return what is known of an exception that nothing handled.
+
+    Args:
+        error: the exception.
+        recorder: what it recorded of the calling thread.
+        story_id, story_name: of the story that it ended.
+        started, now: ns of the monotonic clock: when the story began, and now.
+        is_application: whether a source file is application code.
+        redactor: takes secrets out of every text.
+    """
+    failure = extract_failure(error, is_application=is_application, redactor=redactor)
+    sites = [site for site in map(site_of, codes_to_place(error)) if site is not None]
+    path, failed_at = _path(recorder, sites, now)
+    lane = recorder.current_lane()
+    records = recorder.last_records(lane, RECORDS_IN_DUMP) if lane is not None else []
+    text = attempted(lambda: "".join(traceback.format_exception(error))) or ""
+    return Crash(
+        story_id=story_id,
+        story_name=story_name,
+        happened_at=datetime.now(UTC).isoformat(),
+        seconds=(now - started) / 1e9,
+        failure=failure,
+        failed_in=path[-1].name if path else "",
+        path=tuple(path),
+        before=tuple(_before(recorder, records, failed_at)),
+        records=tuple((at - started, recorder.sites[site].name, TRANSITIONS[kind]) for at, site, kind in records),
+        traceback_text=redactor.text(text[-MOST_TRACEBACK_CHARACTERS:]),
+        command=tuple(redactor.arguments(sys.orig_argv)),
+        python=sys.version.split()[0],
+    )
+
+
+def site_of(code: CodeType) -> Any:
+    """Return the site whose probes are constants of a code object, None for code without probes."""
+    for constant in code.co_consts:
+        if hasattr(type(constant), "site"):
+            return constant.site
+    return None
+
+
+def _path(recorder: PureRecorder, sites: list[Any], now: int) -> tuple[list[StageOnPath], int]:
+    """Return the stages from the outermost to the innermost, and when the exception left the innermost (ns)."""
+    lane = recorder.current_lane()
+    left = recorder.unwound(lane) if lane is not None else []
+    failed_at = now
+    path = []
+    position = len(left)
+    for site in sites:
+        # The outermost stage was left last. What is further in was left earlier, so the search goes on from there.
+        found = next((at for at in range(position - 1, -1, -1) if left[at][1] == site.number), None)
+        if found is None:
+            path.append(StageOnPath(site.name, None, 0))
+            continue
+        position = found
+        _, _, began, ended, call = left[found]
+        failed_at = min(failed_at, ended)
+        path.append(StageOnPath(site.name, (ended - began) / 1e9, call))
+    return path, failed_at
+
+
+def _before(recorder: PureRecorder, records: Iterable[tuple[int, int, int]], failed_at: int) -> list[CallBefore]:
+    """Return the last calls that had ended when the failure began, oldest first."""
+    running: list[tuple[int, int]] = []
+    ended: list[tuple[int, int, int, int]] = []
+    for at, site, transition in records:
+        if at >= failed_at:
+            break
+        if transition in {START, RESUME}:
+            running.append((site, at))
+        elif transition in {RETURN, UNWIND, YIELD}:
+            while running:
+                open_site, began = running.pop()
+                if open_site == site:
+                    if transition != YIELD:
+                        ended.append((at, site, transition, at - began))
+                    break
+    return [
+        CallBefore((failed_at - at) / 1e9, recorder.sites[site].name, "raised" if kind == UNWIND else "ok", took / 1e9)
+        for at, site, kind, took in ended[-BEFORE:]
+    ]
+
+
+def to_event(crash: Crash) -> FailureOccurred:
+    """Return a crash as the event that renderers know."""
+    failure = crash.failure
+    place = failure.place
+    chain = [f"{link.relation_words} {link.error_type}: {link.message}" for link in failure.chain]
+    cause = next((link for link in reversed(failure.chain) if link.relation == "cause"), None)
+    return FailureOccurred(
+        story_id=crash.story_id,
+        story_name=crash.story_name,
+        stage_name=crash.failed_in,
+        error_type=failure.error_type,
+        error_message=failure.error_message,
+        filename=place.filename if place else "",
+        lineno=place.lineno if place else 0,
+        function=place.function if place else "",
+        source_line=next((line.text for line in failure.snippet if line.marked), "").strip(),
+        exception_chain=chain,
+        exact_cause=f"{cause.error_type}: {cause.message}"
+        if cause
+        else f"{failure.error_type}: {failure.error_message}",
+        llm_analysis=None,
+        stage_timeline=" > ".join(stage.name for stage in crash.path),
+        progress_percent=0,
+        completed_stages=0,
+        total_stages=0,
+        timestamp=datetime.fromisoformat(crash.happened_at),
+        traceback_text=crash.traceback_text,
+        stack_frames=[f"{frame.filename}:{frame.lineno} in {frame.function}" for frame in failure.frames],
+        source_snippet="\n".join(
+            f"{'>' if line.marked else ' '} {line.number:>4} {line.text}" for line in failure.snippet
+        ),
+        root_story_id=crash.story_id,
+    )

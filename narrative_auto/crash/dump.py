@@ -1,0 +1,50 @@
+"""Writes what is known of a crash into a file, before anything is printed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import orjson
+
+from narrative_auto import store_folder
+
+if TYPE_CHECKING:
+    from narrative_auto.crash.collect import Crash
+
+FORMAT = "narrative-crash/1"
+"""The dump's format, its first member: the fields of `Crash`, as JSON."""
+
+KEPT_DUMPS = 100
+
+
+def write_dump(crash: Crash, folder: str) -> str:
+    """Write a crash as JSON, readable by its owner only.
+
+    Args:
+        crash: what to write.
+        folder: the store's folder.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    crashes = os.path.join(folder, store_folder.CRASHES)
+    _forget_old(crashes)
+    path = os.path.join(crashes, f"{crash.story_id[:6]}.json")
+    content = orjson.dumps({"format": FORMAT, **asdict(crash)}, option=orjson.OPT_INDENT_2, default=str)
+    descriptor = store_folder.create_private(path)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    return path
+
+
+def _forget_old(crashes: str) -> None:
+    """Delete the oldest dumps, so that one more makes at most `KEPT_DUMPS`."""
+    with os.scandir(crashes) as entries:
+        dumps = sorted((entry.stat().st_mtime_ns, entry.path) for entry in entries if entry.name.endswith(".json"))
+    for _, path in dumps[: max(0, len(dumps) - KEPT_DUMPS + 1)]:
+        os.remove(path)

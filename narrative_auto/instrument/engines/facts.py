@@ -1,0 +1,38 @@
+"""Names for the interpreter facts that rewriting code depends on, each with the versions where it holds."""
+
+from __future__ import annotations
+
+import sys
+
+VERSION = sys.version_info[:2]
+
+OLDEST = (3, 11)
+NEWEST = (3, 15)
+"""The versions whose instructions `assembly` was written for and is tested with."""
+
+KNOWN_INTERPRETER = sys.implementation.name == "cpython" and OLDEST <= VERSION <= NEWEST
+
+TRUTH_TEST = "TO_BOOL" if VERSION >= (3, 13) else "UNARY_NOT"
+"""The instruction that asks one object for its truth value, replaces it by a boolean and does nothing else."""
+
+_EQUAL = 2  # the index of `==` in `opcode.cmp_op`
+_EQUAL_MASK = 8  # 3.12 keeps, beside the operator, the bits by which its specialised forms choose a jump
+
+EQUALS_ARGUMENT = (
+    _EQUAL if VERSION == (3, 11) else _EQUAL << 4 | _EQUAL_MASK if VERSION == (3, 12) else _EQUAL << 5 | _EQUAL_MASK
+)
+"""COMPARE_OP's argument for `==` (3.13 made room for a bit that asks for a conversion to bool, left clear here)."""
+
+RESUME_PLACE_BITS = 7 if VERSION >= (3, 15) else 3
+"""The bits of RESUME's argument that say where it stands: 0 at a function's start, 1 after a yield, 2 and 3 after
+`yield from` and `await`. What lies above (3.13 and later) says that no `try` of the program's encloses the yield."""
+
+MARKS_BARE_YIELD_AT_RESUME = VERSION >= (3, 13)
+MARKS_BARE_YIELD_AT_YIELD = VERSION == (3, 12)
+"""Where a suspension that no `try` encloses is marked: `close()` and the garbage collector finish a generator without
+running it where they find the mark. 3.12 has it in YIELD_VALUE's argument, the number of enclosing handlers; 1 is the
+one that turns StopIteration into RuntimeError. 3.11 has no such shortcut."""
+
+THROW_READS_SEND = VERSION == (3, 11)
+"""When the iterator of a `yield from` finishes or fails during `throw()`, `gen_throw` leaves the loop by the argument
+of the instruction in front of YIELD_VALUE, which it takes for SEND. Later versions have CLEANUP_THROW for that."""

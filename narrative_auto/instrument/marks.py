@@ -1,0 +1,92 @@
+"""What a program says about its own functions: `@no_stage`, `@narrative_stage("Name")`."""
+
+from __future__ import annotations
+
+import types
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, TypeVar
+
+    from narrative_auto.recorder.sites import Site
+
+    Target = TypeVar("Target")
+
+NO_STAGE = "__narrative_no_stage__"
+STAGE_NAME = "__narrative_stage__"
+
+
+def no_stage(target: Target) -> Target:
+    """Take a function, a method of any kind, a property or a whole class out of the story.
+
+    It works in either order with other decorators, whatever name it was imported as.
+
+    Args:
+        target: what to leave out; for a class, all functions of its own.
+
+    Returns:
+        The target itself.
+    """
+    for function in _functions(target):
+        setattr(function, NO_STAGE, True)
+        for site, recorder in _sites(function):
+            recorder.release(site)
+    return target
+
+
+def narrative_stage(name: str | None = None) -> Callable[[Target], Target]:
+    """Give a function's stages a name, and tell each of its calls, however short.
+
+    Args:
+        name: the stage's name; without one the function's name in title case (`validate_order`: "Validate Order").
+
+    Returns:
+        A decorator that returns the function itself.
+
+    Raises:
+        TypeError: it was used without parentheses.
+    """
+    if name is not None and not isinstance(name, str):
+        raise TypeError('narrative_stage is used with parentheses: @narrative_stage() or @narrative_stage("Name")')
+
+    def mark(target: Target) -> Target:
+        for function in _functions(target):
+            stage_name = name or function.__name__.replace("_", " ").strip().title()
+            setattr(function, STAGE_NAME, stage_name)
+            for site, recorder in _sites(function):
+                recorder.mark(site, stage_name)
+        return target
+
+    return mark
+
+
+def _functions(target: Any) -> Iterator[types.FunctionType]:
+    """Yield the functions behind a target: through descriptors, `functools.wraps` and, for a class, its own body."""
+    seen: set[int] = set()
+    waiting = [target]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, types.FunctionType):
+            yield one
+            waiting.append(one.__dict__.get("__wrapped__"))
+        elif isinstance(one, staticmethod | classmethod | types.MethodType):
+            waiting.append(one.__func__)
+        elif isinstance(one, property):
+            waiting += [one.fget, one.fset, one.fdel]
+        elif isinstance(one, type):
+            waiting += list(vars(one).values())
+        elif hasattr(type(one), "__wrapped__") or "__wrapped__" in getattr(one, "__dict__", ()):
+            waiting.append(one.__wrapped__)  # functools.lru_cache and the like
+
+
+def _sites(function: types.FunctionType) -> Iterator[tuple[Site, Any]]:
+    """Yield the site whose probes are constants of the function's code, with the recorder that it reports to."""
+    for constant in function.__code__.co_consts:
+        site = getattr(type(constant), "site", None) and constant.site
+        if site is not None:
+            yield site, site.recorder
+            return

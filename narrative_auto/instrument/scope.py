@@ -1,0 +1,174 @@
+"""Which modules and functions are application code: one answer, with its reason."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LIBRARY_FOLDERS = frozenset({"site-packages", "dist-packages"})
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_STANDARD_LIBRARY = os.path.dirname(os.path.realpath(os.__file__))
+_KEPT_DUNDERS = frozenset({"__init__", "__call__"})
+
+
+class Verdict:
+    """Whether something is instrumented, and the reason in words that `narrative explain` can print."""
+
+    __slots__ = ("instrument", "reason")
+
+    def __init__(self, *, instrument: bool, reason: str) -> None:
+        self.instrument = instrument
+        self.reason = reason
+
+    def __repr__(self) -> str:
+        return f"Verdict(instrument={self.instrument}, reason={self.reason!r})"
+
+
+def matches(pattern: str, module: str) -> bool:
+    """Return whether a module pattern takes a module: `shop.*` takes `shop` and everything below it."""
+    if pattern.endswith(".*") and module == pattern[:-2]:
+        return True
+    if "*" not in pattern and "?" not in pattern and "[" not in pattern:
+        return module == pattern
+    from fnmatch import fnmatchcase  # imports re; only where there are patterns
+
+    return fnmatchcase(module, pattern)
+
+
+def is_under(path: str, folder: str) -> bool:
+    """Return whether a path lies in a folder, by components: `/app2/x.py` does not lie in `/app`."""
+    return path.startswith(folder if folder.endswith(os.sep) else folder + os.sep)
+
+
+class Scope:
+    """The rules for what is application code.
+
+    Args:
+        app_roots: folders, absolute; symbolic links are resolved.
+        include: module patterns that add, wherever the module lies.
+        exclude: module patterns that take away; they win.
+        private: whether functions whose names start with `_` are stages.
+    """
+
+    def __init__(
+        self,
+        app_roots: Iterable[str],
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        *,
+        private: bool = True,
+    ) -> None:
+        self.app_roots = tuple(dict.fromkeys(os.path.realpath(root) for root in app_roots))
+        self.include = tuple(include)
+        self.exclude = tuple(exclude)
+        self.private = private
+        self._environments: dict[str, bool] = {}
+        self._installed: dict[str, frozenset[str]] = {}
+
+    def module(self, name: str, filename: str) -> Verdict:
+        """Return the verdict on a module.
+
+        Args:
+            name: the module's full name; the script's is `__main__`.
+            filename: its source file.
+        """
+        path = os.path.realpath(filename)
+        if is_under(path, _PACKAGE):
+            return Verdict(instrument=False, reason="it belongs to narrative_auto itself")
+        for pattern in self.exclude:
+            if matches(pattern, name):
+                return Verdict(instrument=False, reason=f"--exclude {pattern}")
+        for pattern in self.include:
+            if matches(pattern, name):
+                return Verdict(instrument=True, reason=f"--include {pattern}")
+        return self.file(path, name)
+
+    def file(self, path: str, name: str = "") -> Verdict:
+        """Return the verdict on a source file by where it lies, `path` absolute and without symbolic links."""
+        library = self._library_folder(path)
+        if library is not None:
+            if name.partition(".")[0] in self._own_packages(library):
+                return Verdict(instrument=True, reason=f"installed into {library} from a folder or a wheel file")
+            return Verdict(instrument=False, reason=f"an installed package under {library}")
+        if is_under(path, _STANDARD_LIBRARY):
+            return Verdict(instrument=False, reason="part of the standard library")
+        for root in self.app_roots:
+            if is_under(path, root):
+                environment = self._environment(path, root)
+                if environment is not None:
+                    return Verdict(instrument=False, reason=f"in the virtual environment {environment}")
+                return Verdict(instrument=True, reason=f"under the app root {root}")
+        return Verdict(
+            instrument=False, reason=f"not under an app root ({', '.join(self.app_roots) or 'there is none'})"
+        )
+
+    def function(self, qualname: str) -> Verdict:
+        """Return the verdict on a function of a module that is instrumented, by its qualified name."""
+        own = qualname.rpartition(".")[2]
+        if own.startswith("<"):
+            return Verdict(instrument=False, reason="a lambda or a comprehension")
+        if own.startswith("__") and own.endswith("__"):
+            if own in _KEPT_DUNDERS:
+                return Verdict(instrument=True, reason="a constructor or a call")
+            return Verdict(instrument=False, reason="a dunder method")
+        if own.startswith("_") and not self.private:
+            return Verdict(instrument=False, reason="--no-private")
+        return Verdict(instrument=True, reason="a function of the application")
+
+    @staticmethod
+    def _library_folder(path: str) -> str | None:
+        """Return the innermost `site-packages` or `dist-packages` that the path goes through."""
+        parts = path.split(os.sep)
+        for index in range(len(parts) - 2, 0, -1):
+            if parts[index] in _LIBRARY_FOLDERS:
+                return os.sep.join(parts[: index + 1])
+        return None
+
+    def _environment(self, path: str, root: str) -> str | None:
+        """Return the virtual environment between the root and the file, if there is one."""
+        folder = os.path.dirname(path)
+        while is_under(folder, root):
+            known = self._environments.get(folder)
+            if known is None:
+                known = os.path.exists(os.path.join(folder, "pyvenv.cfg"))
+                self._environments[folder] = known
+            if known:
+                return folder
+            folder = os.path.dirname(folder)
+        return None
+
+    def _own_packages(self, library: str) -> frozenset[str]:
+        """Return the top-level names that were installed into a library folder from a folder or a wheel file."""
+        known = self._installed.get(library)
+        if known is None:
+            known = self._installed[library] = frozenset(_installed_from_files(library))
+        return known
+
+
+def _installed_from_files(library: str) -> Iterable[str]:
+    """Yield top-level names of distributions whose `direct_url.json` (PEP 610) names a local folder or archive."""
+    try:
+        entries = os.listdir(library)
+    except OSError:
+        return
+    for entry in entries:
+        if not entry.endswith(".dist-info"):
+            continue
+        try:
+            with open(f"{library}/{entry}/direct_url.json", encoding="utf-8") as file:
+                origin = file.read()
+            if '"file:' not in origin:
+                continue  # from a version-control system or an index: a library
+            with open(f"{library}/{entry}/RECORD", encoding="utf-8") as file:
+                paths = file.read().splitlines()
+        except OSError:
+            continue
+        for line in paths:
+            top = line.partition(",")[0].split("/")[0]
+            if top.endswith(".py"):
+                yield top[:-3]
+            elif "." not in top:
+                yield top

@@ -1,0 +1,118 @@
+"""Starts a command with the start-up hook in its environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+from narrative_auto import settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+    from narrative_auto.settings import Settings
+
+NOT_FOUND = 127
+NOT_EXECUTABLE = 126
+
+_PYTHON_OPTIONS_WITHOUT_SITE = "IES"
+"""Options of the interpreter with which it does not look at `PYTHONPATH`, or imports no `sitecustomize`."""
+
+
+class CommandError(Exception):
+    """A command cannot be started.
+
+    Attributes:
+        status: the exit status that a shell would give.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def hook_folder() -> str:
+    """Return the folder that holds the start-up hook, `sitecustomize.py`; it lies beside this package."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return os.path.join(os.path.dirname(package), "sitecustomize_template")
+
+
+def resolve(command: list[str]) -> list[str]:
+    """Return the command with the path of what is to be executed in front.
+
+    A Python file that cannot be executed itself is run by this interpreter.
+
+    Raises:
+        CommandError: there is no such command, or it cannot be executed; the message is one line.
+    """
+    name = command[0]
+    if name.endswith((".py", ".pyw")) and os.path.isfile(name) and not os.access(name, os.X_OK):
+        return [sys.executable, *command]
+    path = shutil.which(name)
+    if path is not None:
+        return [path, *command[1:]]
+    if os.path.isdir(name):
+        raise CommandError(f"{name} is a folder: to run the package in it, narrative-run python {name}", NOT_EXECUTABLE)
+    if os.path.exists(name):
+        raise CommandError(f"{name} cannot be executed: narrative-run python {name}, if it is a script", NOT_EXECUTABLE)
+    if name.endswith((".py", ".pyw")):
+        raise CommandError(f"{name}: there is no such file", NOT_FOUND)
+    raise CommandError(f"{name}: there is no such command on the PATH", NOT_FOUND)
+
+
+def child_environment(current: Mapping[str, str], chosen: Settings, *, on_terminal: bool) -> dict[str, str]:
+    """Return the environment in which the command's interpreters start the recorder.
+
+    Args:
+        current: the environment of this process.
+        chosen: the settings, complete but for what stderr gets.
+        on_terminal: whether a person looks at stderr: then the tree is told, else its first and last line.
+    """
+    environment = dict(current)
+    for name in settings.DEFAULTS:
+        environment.pop(settings.variable(name), None)
+    environment.pop(settings.STORY, None)
+    environment.update(settings.to_environment(chosen))
+    environment.setdefault(settings.variable("tell"), "tree" if on_terminal else "line")
+    environment[settings.SWITCH] = "1"
+    rest = [folder for folder in current.get("PYTHONPATH", "").split(os.pathsep) if folder and folder != hook_folder()]
+    environment["PYTHONPATH"] = os.pathsep.join([hook_folder(), *rest])
+    return environment
+
+
+def blind_option(command: list[str]) -> str | None:
+    """Return the option that keeps a Python command from seeing the hook (`-I`, `-E`, `-S`), if it has one."""
+    if not os.path.basename(command[0]).startswith(("python", "pypy")):
+        return None
+    for argument in command[1:]:
+        if not argument.startswith("-") or argument.startswith("--") or argument == "-":
+            return None
+        for letter in argument[1:]:
+            if letter in _PYTHON_OPTIONS_WITHOUT_SITE:
+                return f"-{letter}"
+            if letter in "cmWX":
+                break
+        if argument[1:2] in {"c", "m"}:
+            return None
+    return None
+
+
+def run(command: list[str], environment: dict[str, str]) -> NoReturn:
+    """Become the command; where the system cannot do that (Windows), run it as a child and exit as it does.
+
+    Raises:
+        CommandError: it cannot be executed.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.name == "nt":
+        import subprocess
+
+        raise SystemExit(subprocess.call(command, env=environment))  # noqa: S603 - the person's own command
+    try:
+        os.execve(command[0], command, environment)  # noqa: S606 - the same
+    except OSError as error:
+        raise CommandError(f"{command[0]} cannot be executed: {error.strerror}", NOT_EXECUTABLE) from None

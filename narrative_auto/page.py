@@ -1,0 +1,146 @@
+"""Lines for a terminal: how wide, in which characters and colours, and on which stream."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import TextIO
+
+Line = list[tuple[str, str]]
+"""One line as pieces of (text, style); a style is a rich style such as "bold red", or ""."""
+
+_ASCII = str.maketrans({"├": "|", "└": "`", "─": "-", "│": "|", "×": "x", "µ": "u", "≥": ">", "…": "~", "²": "2"})
+
+WIDEST = 100
+"""Columns used at most."""
+
+NARROW = 80
+"""Columns used where there is no terminal to ask."""
+
+
+class Page:
+    """Where lines go to.
+
+    Args:
+        stream: the text stream; None for stderr as the interpreter made it, whatever the program put in its place.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream if stream is not None else sys.__stderr__
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person is likely to look at it."""
+        stream = self._stream
+        try:
+            return stream is not None and stream.isatty()
+        except ValueError:  # the program has closed it
+            return False
+
+    @property
+    def width(self) -> int:
+        """Columns: the terminal's up to 100, else 80."""
+        if not self.is_terminal or self._stream is None:
+            return NARROW
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        except (OSError, ValueError):
+            return NARROW
+        return min(columns, WIDEST) if columns > 0 else NARROW
+
+    def write(self, lines: Iterable[Line]) -> None:
+        """Write lines, in colour on a terminal (unless `NO_COLOR` is set), in ASCII where the encoding is not UTF-8.
+
+        A stream that the program has closed, or whose other end is gone, takes nothing and says nothing.
+        """
+        stream = self._stream
+        if stream is None or stream.closed:
+            return
+        unicode = (stream.encoding or "").lower().replace("-", "") == "utf8"
+        shown = [[(text if unicode else to_ascii(text), style) for text, style in line] for line in lines]
+        try:
+            if self.is_terminal:
+                self._write_styled(stream, shown)
+            else:
+                stream.write("".join("".join(text for text, _ in line) + "\n" for line in shown))
+            stream.flush()
+        except (OSError, ValueError, UnicodeError):
+            return
+
+    def _write_styled(self, stream: TextIO, lines: list[Line]) -> None:
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console(file=stream, width=self.width, highlight=False, markup=False, emoji=False)
+        for line in lines:
+            console.print(Text.assemble(*line), no_wrap=True, overflow="ignore", crop=False)
+
+
+def to_ascii(text: str) -> str:
+    """Return the text in ASCII: our own glyphs by their likes, other characters as escapes."""
+    return text.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
+
+
+def printable(text: str) -> str:
+    """Return the text without control characters, which could move a terminal's cursor: they become spaces."""
+    return "".join(" " if unicodedata.category(one) in {"Cc", "Cf", "Cs"} else one for one in text)
+
+
+def cut(text: str, width: int) -> str:
+    """Return the text in at most `width` columns; what is cut off leaves an ellipsis."""
+    if columns(text) <= width:
+        return text
+    kept = ""
+    used = 0
+    for one in text:
+        used += columns(one)
+        if used > width - 1:
+            break
+        kept += one
+    return kept + "…"
+
+
+def columns(text: str) -> int:
+    """Return how many terminal columns a text takes; wide characters take two."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(one) in {"W", "F"} for one in text)
+    return len(text) + wide - sum(unicodedata.combining(one) > 0 for one in text)
+
+
+def rule(parts: list[str], width: int, style: str = "bold") -> Line:
+    """Return a heading such as `-- narrative -- app.py ------- ok -- 2.41 s --`.
+
+    Args:
+        parts: from left to right; the first two stand left, the others right.
+        width: columns.
+        style: of the whole line.
+    """
+    right = "".join(f" {part} --" for part in parts[2:])
+    room = width - columns(right) - columns(f"-- {parts[0]} -- ") - 3
+    left = f"-- {parts[0]} -- {cut(parts[1], max(room, 8))} "
+    return [(left + "-" * max(2, width - columns(left) - columns(right)) + right, style)]
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as a person reads it: `41 µs`, `4.1 ms`, `2.41 s`, `12 min 08 s`, `3 h 05 min`."""
+    if seconds < 0.000_999_5:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 0.0995:
+        return f"{seconds * 1e3:.1f} ms" if seconds < 0.009_95 else f"{seconds * 1e3:.0f} ms"
+    if seconds < 59.995:
+        return f"{seconds:.2f} s"
+    minutes = int(seconds + 0.5) // 60
+    if minutes < 60:
+        return f"{minutes} min {int(seconds + 0.5) % 60:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def thousands(number: int) -> str:
+    """Return a whole number with thin groups: `9 003`."""
+    return f"{number:,}".replace(",", " ")

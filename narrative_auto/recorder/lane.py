@@ -1,0 +1,61 @@
+"""One thread's part of the pure recorder's memory."""
+
+from __future__ import annotations
+
+from narrative_auto.recorder.layout import WORDS_PER_RECORD
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NOTABLE_LIMIT = 16_384
+"""Notable calls kept until they are drained; more are counted and dropped."""
+
+UNWOUND_LIMIT = 256
+"""Calls left by an exception that a lane remembers, for the path to a failure."""
+
+# A row holds the totals of one edge (a site called from another) in one lane.
+CALLS, TOTAL, SELF, LONGEST, RAISED, CALLEES, SITE, CALLER, FIRST, ERRORS = range(10)
+
+# An entry of the shadow stack is a call that is running. The last three exist for what can be suspended.
+NUMBER, SINCE, ROW, BELOW, STARTED, RUNNING, AWAITS = range(7)
+
+
+class Lane:
+    """One thread's recorder memory: its ring, shadow stack, totals and notable calls.
+
+    Attributes:
+        number: from 1, in the order in which threads first reached a probe.
+        ident: the thread's identifier.
+        ring: the flight ring as 64-bit words, two a record.
+        head: the word at which the next record goes; counts on for ever, so `head // 2` is the number of records.
+        stack: the calls that are running, a sentinel below them.
+        callees: per caller's site the rows of what it called.
+        notable, unwound: finished calls, as `NotableCall` and `Unwound` describe them.
+    """
+
+    __slots__ = ("callees", "dropped", "head", "ident", "mask", "notable", "number", "ring", "stack", "unwound")
+
+    def __init__(self, number: int, ident: int, records: int) -> None:
+        self.number = number
+        self.ident = ident
+        self.ring = memoryview(bytearray(records * WORDS_PER_RECORD * 8)).cast("Q")
+        self.mask = records * WORDS_PER_RECORD - 1
+        self.head = 0
+        top: dict[int, list[Any]] = {}
+        self.callees: dict[int, dict[int, list[Any]]] = {0: top}
+        self.stack: list[list[Any]] = [[0, 0, [0, 0, 0, 0, 0, top, 0, 0, 0, {}], 0]]
+        self.notable: list[tuple[Any, ...]] = []
+        self.unwound: list[tuple[Any, ...]] = []
+        self.dropped = 0
+
+    def row(self, number: int, caller: list[Any], now: int) -> list[Any]:
+        """Return the new row of an edge: the site `number`, called from the site of the entry `caller`."""
+        callees = self.callees.setdefault(number, {})
+        row: list[Any] = [0, 0, 0, 0, 0, callees, number, caller[NUMBER], now, {}]
+        caller[ROW][CALLEES][number] = row
+        return row
+
+    def rows(self) -> list[list[Any]]:
+        """Return all rows, also while the lane's thread adds to them."""
+        return [row for callees in list(self.callees.values()) for row in list(callees.values())]

@@ -1,0 +1,310 @@
+"""The probes of the pure recorder.
+
+A probe is an object with a truth value (`__bool__`); the one for UNWIND is compared with the exception (`__eq__`).
+They are the hot path: what looks repeated or inlined below is so because a call costs more than the work.
+
+Unlike a compiled probe, a Python `__bool__` is a Python call: it needs one level of recursion, a `sys.settrace`
+function sees it, and a signal handler may raise in it. Exits are therefore matched by searching the shadow stack.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from narrative_auto.recorder.lane import (
+    AWAITS,
+    BELOW,
+    CALLER,
+    CALLS,
+    ERRORS,
+    LONGEST,
+    NOTABLE_LIMIT,
+    NUMBER,
+    RAISED,
+    ROW,
+    RUNNING,
+    SELF,
+    SINCE,
+    STARTED,
+    TOTAL,
+    UNWOUND_LIMIT,
+)
+from narrative_auto.recorder.layout import RESUME, RETURN, START, UNWIND, YIELD
+from narrative_auto.recorder.sites import COROUTINE, Site
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from narrative_auto.recorder.lane import Lane
+
+NOT_FAILURES = frozenset({"StopIteration", "StopAsyncIteration", "GeneratorExit", "CancelledError", "SystemExit"})
+"""Exceptions that end a call without being a failure, by name: asyncio need not be imported to be recognised."""
+
+_type_name: Any = type.__dict__["__name__"].__get__  # a metaclass may override the attribute, not this
+
+
+class SilentProbe:
+    """What a released probe turns into: the class is exchanged, so that silence costs no test on the hot path."""
+
+    __slots__ = ("limit", "number", "site", "word")
+
+    def __init__(self, site: Site, word: int, limit: int) -> None:
+        self.site = site
+        self.number = site.number
+        self.word = word
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[type[tuple[()]], tuple[()]]:
+        # Pickled by value, in a function's constants, into a process that may lack this package:
+        # an empty tuple has a truth value and compares with anything.
+        return (tuple, ())
+
+
+def started_at(entry: list[Any]) -> int:
+    """Return when an entry's call started (ns); entries of plain functions are shorter."""
+    started: int = entry[STARTED] if len(entry) > STARTED else entry[SINCE]
+    return started
+
+
+def _find(stack: list[list[Any]], number: int) -> list[Any] | None:
+    """Pop and return the innermost entry of a site, with all that was left above it without an exit."""
+    for depth in range(len(stack) - 1, 0, -1):
+        if stack[depth][NUMBER] == number:
+            entry = stack[depth]
+            del stack[depth:]
+            return entry
+    return None
+
+
+def _note(lane: Lane, entry: list[Any], now: int, running: int, error: str) -> None:
+    """Queue a finished call as notable."""
+    if len(lane.notable) >= NOTABLE_LIMIT:
+        lane.dropped += 1
+        return
+    lane.notable.append(
+        (
+            entry[NUMBER],
+            entry[ROW][CALLER],
+            lane.number,
+            started_at(entry),
+            now,
+            running,
+            error,
+            started_at(lane.stack[-1]),
+        )
+    )
+
+
+def _unwind(lane: Lane, entry: list[Any], now: int, error: BaseException) -> str:
+    """Remember that an exception left a call; return its type's name, or "" if it is no failure."""
+    row = entry[ROW]
+    lane.unwound.append((id(error), entry[NUMBER], started_at(entry), now, row[CALLS]))
+    if len(lane.unwound) > 2 * UNWOUND_LIMIT:
+        del lane.unwound[:UNWOUND_LIMIT]
+    name: str = _type_name(type(error))
+    if name in NOT_FAILURES:
+        return ""
+    row[RAISED] += 1
+    row[ERRORS][name] = row[ERRORS].get(name, 0) + 1
+    return name
+
+
+def _end(lane: Lane, probe: SilentProbe, now: int, error: BaseException | None) -> None:
+    """Account for the end of a call that failed, or that could have been suspended."""
+    write(lane, now, probe.word)
+    stack = lane.stack
+    entry = stack.pop() if stack[-1][NUMBER] == probe.number else _find(stack, probe.number)
+    if entry is None:
+        return
+    row = entry[ROW]
+    segment = now - entry[SINCE]
+    row[SELF] += segment - entry[BELOW]
+    stack[-1][BELOW] += segment
+    duration = running = segment
+    if len(entry) > STARTED:
+        running += entry[RUNNING]
+        # While a coroutine awaits it is at work for whoever awaits it; a generator between two values is not.
+        duration = now - entry[STARTED] if entry[AWAITS] else running
+    row[TOTAL] += duration
+    if duration > row[LONGEST]:
+        row[LONGEST] = duration
+    name = _unwind(lane, entry, now, error) if error is not None else ""
+    if name or row[CALLS] == 1 or duration >= probe.limit:
+        _note(lane, entry, now, running, name)
+
+
+def write(lane: Lane, now: int, word: int) -> None:
+    """Put one record into the lane's ring."""
+    at = lane.head & lane.mask
+    lane.ring[at] = now
+    lane.ring[at + 1] = word
+    lane.head += 2
+
+
+def probe_types(local: Any, open_lane: Callable[[], Lane], suspended: dict[int, list[Any]]) -> dict[Any, Any]:
+    """Make the probes' classes for one recorder: {(transition, whether the function can be suspended): class}.
+
+    They are closures so that the recorder's parts are cells, which are read faster than attributes.
+    A RecursionError at the very end of the stack is swallowed here: the program's own next call meets it.
+
+    Args:
+        local: thread-local storage, with the thread's `lane` once it has one.
+        open_lane: gives the thread its lane.
+        suspended: the entries of suspended activations by the identity of their frames.
+    """
+    clock = time.perf_counter_ns
+    frame = sys._getframe  # noqa: SLF001 - the identity of an activation
+
+    class StartProbe(SilentProbe):
+        __slots__ = ()
+
+        def __bool__(self) -> bool:
+            try:
+                try:
+                    lane = local.lane
+                except AttributeError:
+                    lane = open_lane()
+                now = clock()
+                head = lane.head
+                at = head & lane.mask
+                lane.ring[at] = now
+                lane.ring[at + 1] = self.word
+                lane.head = head + 2
+                stack = lane.stack
+                caller = stack[-1]
+                number = self.number
+                row = caller[2][5].get(number)  # ROW, CALLEES
+                if row is None:
+                    row = lane.row(number, caller, now)
+                row[0] += 1  # CALLS
+                stack.append([number, now, row, 0])
+            except RecursionError:
+                pass
+            return True
+
+    class StartSuspendableProbe(StartProbe):
+        __slots__ = ()
+
+        def __bool__(self) -> bool:
+            super().__bool__()
+            entry = local.lane.stack[-1]
+            if entry[NUMBER] == self.number and len(entry) == STARTED:
+                entry += (entry[SINCE], 0, self.site.kind == COROUTINE)
+            return True
+
+    class ReturnProbe(SilentProbe):
+        __slots__ = ()
+
+        def __bool__(self) -> bool:
+            try:
+                try:
+                    lane = local.lane
+                except AttributeError:  # a generator that another thread began, say
+                    return True
+                now = clock()
+                head = lane.head
+                at = head & lane.mask
+                lane.ring[at] = now
+                lane.ring[at + 1] = self.word
+                lane.head = head + 2
+                stack = lane.stack
+                entry = stack[-1]
+                if entry[0] == self.number:
+                    del stack[-1]
+                else:
+                    entry = _find(stack, self.number)
+                    if entry is None:
+                        return True
+                row = entry[2]  # ROW
+                duration = now - entry[1]  # SINCE
+                row[1] += duration  # TOTAL
+                row[2] += duration - entry[3]  # SELF, BELOW
+                stack[-1][3] += duration
+                if duration > row[3]:  # LONGEST
+                    row[3] = duration
+                if duration >= self.limit or row[0] == 1:
+                    _note(lane, entry, now, duration, "")
+            except RecursionError:
+                pass
+            return True
+
+    class ReturnSuspendableProbe(SilentProbe):
+        __slots__ = ()
+
+        def __bool__(self) -> bool:
+            try:
+                lane = getattr(local, "lane", None)
+                if lane is not None:
+                    _end(lane, self, clock(), None)
+            except RecursionError:
+                pass
+            return True
+
+    class UnwindProbe(SilentProbe):
+        __slots__ = ()
+        __hash__ = object.__hash__
+
+        def __eq__(self, error: object) -> bool:
+            try:
+                lane = getattr(local, "lane", None)
+                if lane is not None and isinstance(error, BaseException):
+                    _end(lane, self, clock(), error)
+            except RecursionError:
+                pass
+            return self is error
+
+    class YieldProbe(SilentProbe):
+        __slots__ = ()
+
+        def __bool__(self) -> bool:
+            try:
+                lane = getattr(local, "lane", None)
+                if lane is None:
+                    return True
+                now = clock()
+                write(lane, now, self.word)
+                stack = lane.stack
+                entry = stack.pop() if stack[-1][NUMBER] == self.number else _find(stack, self.number)
+                if entry is not None:
+                    segment = now - entry[SINCE]
+                    entry[ROW][SELF] += segment - entry[BELOW]
+                    entry[RUNNING] += segment
+                    stack[-1][BELOW] += segment
+                    suspended[id(frame(1))] = entry
+            except RecursionError:
+                pass
+            return True
+
+    class ResumeProbe(SilentProbe):
+        __slots__ = ()
+
+        def __bool__(self) -> bool:
+            try:
+                try:
+                    lane = local.lane
+                except AttributeError:
+                    lane = open_lane()
+                now = clock()
+                write(lane, now, self.word)
+                entry = suspended.pop(id(frame(1)), None)
+                if entry is not None:
+                    entry[SINCE] = now
+                    entry[BELOW] = 0
+                    lane.stack.append(entry)
+            except RecursionError:
+                pass
+            return True
+
+    return {
+        (START, False): StartProbe,
+        (START, True): StartSuspendableProbe,
+        (RETURN, False): ReturnProbe,
+        (RETURN, True): ReturnSuspendableProbe,
+        (UNWIND, False): UnwindProbe,
+        (UNWIND, True): UnwindProbe,
+        (YIELD, True): YieldProbe,
+        (RESUME, True): ResumeProbe,
+    }

@@ -1,0 +1,89 @@
+"""The table of sites: the static places of instrumented functions."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+FUNCTION, GENERATOR, COROUTINE, ASYNC_GENERATOR = "function", "generator", "coroutine", "async generator"
+
+
+class Site:
+    """The static place of one instrumented function.
+
+    Attributes:
+        number: its index in the table and in records, from 1; 0 stands for "no site".
+        module: the module's name, as imported.
+        qualname: the function's `__qualname__`.
+        name: the stage's name; the qualified name unless the program gave it one.
+        filename, line: where the function is defined.
+        kind: "function", "generator", "coroutine" or "async generator".
+        marked: the program gave it a name of its own, so each of its calls is notable.
+        released: it reports nothing any more.
+        probes, recorder: what reports here, and to whom.
+    """
+
+    __slots__ = (
+        "filename",
+        "kind",
+        "line",
+        "marked",
+        "module",
+        "name",
+        "number",
+        "probes",
+        "qualname",
+        "recorder",
+        "released",
+    )
+
+    def __init__(self, number: int, module: str, qualname: str, filename: str, line: int, kind: str) -> None:
+        self.number = number
+        self.module = module
+        self.qualname = qualname
+        self.name = qualname
+        self.filename = filename
+        self.line = line
+        self.kind = kind
+        self.marked = False
+        self.released = False
+        self.probes: list[Any] = []
+        self.recorder: Any = None
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the function's own name starts with an underscore, `__init__` and `__call__` apart."""
+        own = self.qualname.rpartition(".")[2]
+        return own.startswith("_") and not (own.startswith("__") and own.endswith("__"))
+
+
+class SiteTable:
+    """All sites of the process, by number.
+
+    A site that is instrumented again (a reloaded module) gets a new number: its records may be in the ring still.
+    """
+
+    def __init__(self) -> None:
+        self._sites: list[Site] = [Site(0, "", "", "", 0, FUNCTION)]
+
+    def add(self, module: str, qualname: str, filename: str, line: int, kind: str) -> Site:
+        """Return a new site. Appending to a list is atomic, so two importing threads get two numbers."""
+        site = Site(0, module, qualname, filename, line, kind)
+        self._sites.append(site)
+        number = len(self._sites) - 1
+        # Another thread may have appended between the two lines: then ours stands a little further down.
+        while self._sites[number] is not site:
+            number -= 1
+        site.number = number
+        return site
+
+    def __getitem__(self, number: int) -> Site:
+        return self._sites[number]
+
+    def __len__(self) -> int:
+        return len(self._sites) - 1
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self._sites[1:])

@@ -1,0 +1,246 @@
+"""Keeps stories in an SQLite database."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from narrative_auto.stories.events import (
+    FailureOccurred,
+    StageCompleted,
+    StageFailed,
+    StageStarted,
+    StoryCompleted,
+    StoryStarted,
+    StoryTotals,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS stories (
+    story_id TEXT PRIMARY KEY, name TEXT NOT NULL, success INTEGER, duration_seconds REAL,
+    started_at TEXT NOT NULL, completed_at TEXT, parent_story_id TEXT, root_story_id TEXT,
+    outcome TEXT, exit_status INTEGER, own_cost REAL, records INTEGER, folded INTEGER,
+    pid INTEGER, command TEXT, folder TEXT, python TEXT, app_roots TEXT
+);
+CREATE TABLE IF NOT EXISTS stages (
+    story_id TEXT NOT NULL, stage_id TEXT, stage_name TEXT NOT NULL, stage_index INTEGER, parent_stage_id TEXT,
+    parent_stage_name TEXT, lane INTEGER, started_at TEXT, ended_at TEXT, duration_seconds REAL, running_seconds REAL,
+    completed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, error_type TEXT
+);
+CREATE INDEX IF NOT EXISTS stages_of_story ON stages (story_id, stage_id);
+CREATE TABLE IF NOT EXISTS failures (
+    story_id TEXT NOT NULL, stage_name TEXT, error_type TEXT, error_message TEXT, filename TEXT, lineno INTEGER,
+    function TEXT, exception_chain TEXT, source_snippet TEXT, traceback_text TEXT, stage_timeline TEXT,
+    llm_analysis TEXT, timestamp TEXT
+);
+CREATE TABLE IF NOT EXISTS totals (
+    story_id TEXT NOT NULL, position INTEGER NOT NULL, site INTEGER NOT NULL, caller INTEGER NOT NULL,
+    name TEXT NOT NULL, module TEXT, filename TEXT, line INTEGER, private INTEGER,
+    calls INTEGER, total_seconds REAL, self_seconds REAL, longest_seconds REAL, raised INTEGER, errors TEXT,
+    PRIMARY KEY (story_id, position)
+);
+CREATE TABLE IF NOT EXISTS left_plain (story_id TEXT NOT NULL, module TEXT, function TEXT, reason TEXT);
+"""
+
+KEPT_STORIES = 100
+"""Root stories kept, with what belongs to them; older ones are forgotten when a new one begins."""
+
+
+class SqliteStoryRenderer:
+    """Writes the events of stories into a database, one transaction for all that came since the last flush.
+
+    Args:
+        db_path: the database file; made, readable by its owner only, if it is not there.
+        run: what is known of the process: `pid`, `command`, `folder`, `python`.
+    """
+
+    def __init__(
+        self, db_path: str | os.PathLike[str] = "runtime_narrative.db", run: Mapping[str, Any] | None = None
+    ) -> None:
+        self._path = os.fspath(db_path)
+        self._run = dict(run or {})
+        self._connection: sqlite3.Connection | None = None
+        self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            if not os.path.exists(self._path):
+                os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600))
+            # Renderers are called by the narrator's thread and, at the end, by the main one; never by two at once.
+            self._connection = sqlite3.connect(self._path, timeout=2.0, check_same_thread=False, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.executescript(SCHEMA)
+            self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        return self._connection
+
+    def handle(self, event: Any) -> None:
+        """Write one event; it is committed by the next `flush`."""
+        connection = self._open()
+        if not connection.in_transaction:
+            connection.execute("BEGIN IMMEDIATE")
+        if isinstance(event, StageStarted):
+            self._stage_started(connection, event)
+        elif isinstance(event, StageCompleted | StageFailed):
+            self._stage_ended(connection, event)
+        elif isinstance(event, StoryStarted):
+            self._story_started(connection, event)
+        elif isinstance(event, StoryTotals):
+            self._totals(connection, event)
+        elif isinstance(event, FailureOccurred):
+            self._failure(connection, event)
+        elif isinstance(event, StoryCompleted):
+            connection.execute(
+                "UPDATE stories SET success=?, duration_seconds=?, completed_at=? WHERE story_id=?",
+                (event.success, event.duration_seconds, event.timestamp.isoformat(), event.story_id),
+            )
+
+    def flush(self) -> None:
+        """Commit."""
+        if self._connection is not None and self._connection.in_transaction:
+            self._connection.execute("COMMIT")
+
+    def detach(self) -> None:
+        """Commit and let go of the file, before a fork; the next event opens it again."""
+        self.flush()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def close(self) -> None:
+        """Commit and close the database."""
+        self.detach()
+
+    def _story_started(self, connection: sqlite3.Connection, event: StoryStarted) -> None:
+        connection.execute(
+            "INSERT OR REPLACE INTO stories (story_id, name, started_at, parent_story_id, root_story_id, pid, command,"
+            " folder, python) VALUES (?,?,?,?,?,?,?,?,?)",
+            (
+                event.story_id,
+                event.story_name,
+                event.timestamp.isoformat(),
+                event.parent_story_id,
+                event.root_story_id or event.story_id,
+                self._run.get("pid"),
+                self._run.get("command"),
+                self._run.get("folder"),
+                self._run.get("python"),
+            ),
+        )
+        _forget_old(connection)
+
+    @staticmethod
+    def _stage_started(connection: sqlite3.Connection, event: StageStarted) -> None:
+        connection.execute(
+            "INSERT INTO stages (story_id, stage_id, stage_name, stage_index, parent_stage_id, parent_stage_name, lane,"
+            " started_at) VALUES (?,?,?,?,?,?,?,?)",
+            (
+                event.story_id,
+                event.stage_id,
+                event.stage_name,
+                event.stage_index,
+                event.parent_stage_id,
+                event.parent_stage_name,
+                event.lane,
+                event.timestamp.isoformat(),
+            ),
+        )
+
+    @staticmethod
+    def _stage_ended(connection: sqlite3.Connection, event: StageCompleted | StageFailed) -> None:
+        failed = isinstance(event, StageFailed)
+        connection.execute(
+            "UPDATE stages SET ended_at=?, duration_seconds=?, running_seconds=?, completed=?, failed=?, error_type=?"
+            " WHERE story_id=? AND stage_id=? AND ended_at IS NULL",
+            (
+                event.timestamp.isoformat(),
+                event.duration_seconds,
+                event.running_seconds,
+                not failed,
+                failed,
+                event.error_type if isinstance(event, StageFailed) else None,
+                event.story_id,
+                event.stage_id,
+            ),
+        )
+
+    @staticmethod
+    def _totals(connection: sqlite3.Connection, event: StoryTotals) -> None:
+        connection.execute(
+            "UPDATE stories SET outcome=?, exit_status=?, own_cost=?, records=?, folded=?, app_roots=? WHERE story_id=?",
+            (
+                event.outcome,
+                event.exit_status,
+                event.own_cost,
+                event.records,
+                event.folded,
+                os.pathsep.join(event.app_roots),
+                event.story_id,
+            ),
+        )
+        connection.executemany(
+            "INSERT OR REPLACE INTO totals VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            [
+                (
+                    event.story_id,
+                    position,
+                    total.site,
+                    total.caller,
+                    total.name,
+                    total.module,
+                    total.filename,
+                    total.line,
+                    total.private,
+                    total.calls,
+                    total.total_seconds,
+                    total.self_seconds,
+                    total.longest_seconds,
+                    total.raised,
+                    json.dumps(total.errors),
+                )
+                for position, total in enumerate(event.totals)
+            ],
+        )
+        connection.executemany(
+            "INSERT INTO left_plain VALUES (?,?,?,?)", [(event.story_id, *reason) for reason in event.left_plain]
+        )
+
+    @staticmethod
+    def _failure(connection: sqlite3.Connection, event: FailureOccurred) -> None:
+        connection.execute(
+            "INSERT INTO failures VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                event.story_id,
+                event.stage_name,
+                event.error_type,
+                event.error_message,
+                event.filename,
+                event.lineno,
+                event.function,
+                json.dumps(event.exception_chain),
+                event.source_snippet,
+                event.traceback_text,
+                event.stage_timeline,
+                event.llm_analysis,
+                event.timestamp.isoformat(),
+            ),
+        )
+
+
+def _forget_old(connection: sqlite3.Connection) -> None:
+    """Delete all but the newest root stories, and what belongs to the others."""
+    rows = connection.execute(
+        "SELECT root_story_id FROM stories GROUP BY root_story_id ORDER BY max(started_at) DESC LIMIT -1 OFFSET ?",
+        (KEPT_STORIES,),
+    ).fetchall()
+    for (root,) in rows:
+        members = connection.execute("SELECT story_id FROM stories WHERE root_story_id=?", (root,)).fetchall()
+        for table in ("stages", "failures", "totals", "left_plain", "stories"):
+            connection.executemany(f"DELETE FROM {table} WHERE story_id=?", members)  # noqa: S608 - our own names

@@ -1,0 +1,269 @@
+"""The settings: defaults < `[tool.narrative]` in pyproject.toml < environment < command line.
+
+This is the only reader of environment variables, and the only place that knows how a setting is written as text.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from narrative_auto.errors import SettingError, tell_fault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+ENGINES = ("auto", "rewrite")
+TELLS = ("tree", "line", "failure", "nothing")
+
+SWITCH = "NARRATIVE_AUTO"
+"""Set to anything but "" and "0": the start-up hook starts the recorder."""
+
+STORY = "NARRATIVE_STORY"
+"""Set by the first process of a launch, as `STORY_ID:PID`, for its children: they store and do not tell."""
+
+
+class Settings:
+    """What a person can set; frozen.
+
+    Attributes:
+        engine: what puts probes into code, one of `ENGINES`.
+        app_roots: folders whose modules are application code; empty: found from the script.
+        include, exclude: module patterns such as `shop.*`, which takes `shop` too.
+        private: functions whose names start with `_` are recorded as well.
+        min_duration: seconds from which a finished call is notable.
+        tell: what stderr gets, one of `TELLS`; "" until it is known who started the program.
+        store: the folder of the store, or "off"; "" for `.narrative/` at the project's root.
+    """
+
+    __slots__ = ("app_roots", "engine", "exclude", "include", "min_duration", "private", "store", "tell")
+
+    engine: str
+    app_roots: tuple[str, ...]
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    private: bool
+    min_duration: float
+    tell: str
+    store: str
+
+    def __init__(self, **values: Any) -> None:
+        for name, default in DEFAULTS.items():
+            object.__setattr__(self, name, values.pop(name, default))
+        if values:
+            raise TypeError(f"no such setting: {', '.join(values)}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"settings are frozen: {name}")
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
+
+
+DEFAULTS: dict[str, Any] = {
+    "engine": "auto",
+    "app_roots": (),
+    "include": (),
+    "exclude": (),
+    "private": True,
+    "min_duration": 0.001,
+    "tell": "",
+    "store": "",
+}
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str, str], str]:
+    def parse(source: str, text: str) -> str:
+        if text not in choices:
+            raise SettingError(f"{source} takes one of {', '.join(choices)}, not {text!r}")
+        return text
+
+    return parse
+
+
+def parse_duration(source: str, text: str) -> float:
+    """Return the seconds of `text`, such as `500us`, `1ms`, `0.2s`.
+
+    Raises:
+        SettingError: the text is no duration; `source` names where it came from.
+    """
+    for unit, seconds in (("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)):
+        if text.endswith(unit):
+            try:
+                value = float(text.removesuffix(unit)) * seconds
+            except ValueError:
+                break
+            if 0 <= value < float("inf"):
+                return value
+            break
+    raise SettingError(f"{source} takes a duration such as 500us, 1ms or 0.2s, not {text!r}")
+
+
+def _parse_switch(source: str, text: str) -> bool:
+    values = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    value = values.get(text.lower())
+    if value is None:
+        raise SettingError(f"{source} takes 1 or 0, not {text!r}")
+    return value
+
+
+def _parse_folders(_source: str, text: str) -> tuple[str, ...]:
+    return tuple(os.path.abspath(folder) for folder in text.split(os.pathsep) if folder)
+
+
+def _parse_patterns(source: str, text: str) -> tuple[str, ...]:
+    patterns = tuple(pattern.strip() for pattern in text.split(",") if pattern.strip())
+    for pattern in patterns:
+        if not all(part.isidentifier() for part in pattern.replace("*", "x").replace("?", "x").split(".")):
+            raise SettingError(f"{source} takes module patterns such as shop.*, not {pattern!r}")
+    return patterns
+
+
+def _parse_store(_source: str, text: str) -> str:
+    return text if text == "off" else os.path.abspath(os.path.expanduser(text))
+
+
+PARSERS: dict[str, Callable[[str, str], Any]] = {
+    "engine": _one_of(ENGINES),
+    "app_roots": _parse_folders,
+    "include": _parse_patterns,
+    "exclude": _parse_patterns,
+    "private": _parse_switch,
+    "min_duration": parse_duration,
+    "tell": _one_of(TELLS),
+    "store": _parse_store,
+}
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting: `NARRATIVE_MIN_DURATION` for `min_duration`."""
+    return f"NARRATIVE_{name.upper()}"
+
+
+def project_root(start: str) -> str | None:
+    """Return the nearest folder from `start` upwards that holds a `pyproject.toml` or a `.git`, or None."""
+    folder = start
+    while True:
+        for mark in ("pyproject.toml", ".git"):
+            if os.path.exists(os.path.join(folder, mark)):
+                return folder
+        above = os.path.dirname(folder)
+        if above == folder:
+            return None
+        folder = above
+
+
+def _from_pyproject(folder: str) -> dict[str, tuple[str, str]]:
+    """Return the settings of `[tool.narrative]` as {name: (source, text)}; empty without such a table."""
+    root = project_root(folder)
+    path = os.path.join(root, "pyproject.toml") if root else ""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError:
+        return {}
+    if b"[tool.narrative" not in content:  # tomllib costs 5 to 10 ms to import
+        return {}
+    import tomllib  # only where there is something to read
+
+    try:
+        table = tomllib.loads(content.decode()).get("tool", {}).get("narrative", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} cannot be read: {error}") from None
+    found = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in DEFAULTS:
+            raise SettingError(f"{path}: [tool.narrative] has no setting {key!r}; it has {', '.join(DEFAULTS)}")
+        if isinstance(value, list):
+            joint = os.pathsep if name == "app_roots" else ","
+            base = root or ""
+            parts = [str(part) for part in value]
+            if name == "app_roots":
+                parts = [os.path.join(base, part) for part in parts]
+            text = joint.join(parts)
+        else:
+            text = ("1" if value else "0") if isinstance(value, bool) else str(value)
+        found[name] = (f"{key} in {path}", text)
+    return found
+
+
+def load(
+    environ: Mapping[str, str], folder: str, command_line: Mapping[str, tuple[str, str]] | None = None
+) -> Settings:
+    """Return the settings that hold for a program.
+
+    Args:
+        environ: the environment variables.
+        folder: where the search for a pyproject.toml begins.
+        command_line: {setting: (option, text)} as typed.
+
+    Raises:
+        SettingError: a value that its setting does not take; the message is one line.
+    """
+    texts = {name: (variable(name), environ[variable(name)]) for name in DEFAULTS if environ.get(variable(name))}
+    texts.update(command_line or {})
+    if len(texts) < len(DEFAULTS):
+        texts = {**_from_pyproject(folder), **texts}
+    return Settings(**{name: PARSERS[name](source, text) for name, (source, text) in texts.items()})
+
+
+def load_or_default(environ: Mapping[str, str], folder: str) -> Settings:
+    """Return the settings inside a program that is starting: what cannot be used is told once and left out."""
+    usable = dict(environ)
+    for name in DEFAULTS:
+        text = usable.get(variable(name))
+        if text:
+            try:
+                PARSERS[name](variable(name), text)
+            except SettingError as error:
+                tell_fault(f"reading the environment ({error})", error)
+                del usable[variable(name)]
+    try:
+        return load(usable, folder)
+    except SettingError as error:
+        tell_fault("reading pyproject.toml", error)
+        return Settings()
+
+
+def to_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment variables from which `load` makes the same settings."""
+    texts = {
+        "engine": settings.engine,
+        "app_roots": os.pathsep.join(settings.app_roots),
+        "include": ",".join(settings.include),
+        "exclude": ",".join(settings.exclude),
+        "private": "1" if settings.private else "0",
+        "min_duration": f"{settings.min_duration:.9g}s",
+        "tell": settings.tell,
+        "store": settings.store,
+    }
+    return {variable(name): text for name, text in texts.items() if text}
+
+
+def is_on(environ: Mapping[str, str]) -> bool:
+    """Return whether the start-up hook is asked to start the recorder."""
+    return environ.get(SWITCH, "") not in {"", "0"}
+
+
+def parent_story(environ: Mapping[str, str]) -> tuple[str, int]:
+    """Return the story's id and the process number that `STORY` names, or ("", 0)."""
+    story_id, _, pid = environ.get(STORY, "").partition(":")
+    return (story_id, int(pid)) if pid.isdigit() else ("", 0)
+
+
+def current_environment() -> Mapping[str, str]:
+    """Return the environment of this process."""
+    return os.environ
+
+
+def announce_story(story_id: str) -> None:
+    """Let the processes that this one starts know whose children they are."""
+    os.environ[STORY] = f"{story_id}:{os.getpid()}"
+
+
+def original_arguments() -> list[str]:
+    """Return the interpreter's command line, interpreter and options included."""
+    return list(sys.orig_argv)

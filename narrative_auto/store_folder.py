@@ -1,0 +1,71 @@
+"""The folder `.narrative/`, where past stories and crash dumps are kept, private to its owner."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+NAME = ".narrative"
+DATABASE = "stories.db"
+CRASHES = "crashes"
+
+
+def prepare(wanted: str, project: str, environ_state_home: str = "") -> tuple[str, str]:
+    """Make the folder and return it, with a line to say if it is not where it should be.
+
+    Args:
+        wanted: the folder that the person asked for; "" for `.narrative/` at the project's root.
+        project: the project's root.
+        environ_state_home: `$XDG_STATE_HOME`, "" if it is not set.
+
+    Returns:
+        (folder, ""), or (another folder, one line that says why), or ("", one line) where nothing can be written.
+    """
+    first = wanted or os.path.join(project, NAME)
+    fault = _make(first)
+    if not fault:
+        return first, ""
+    state = environ_state_home or os.path.expanduser("~/.local/state")
+    second = os.path.join(state, "narrative", os.path.basename(project) or "root")
+    if os.path.isabs(state) and not _make(second):
+        return second, f"narrative: {first} cannot be written ({fault}), the story is kept in {second}"
+    try:
+        third = tempfile.mkdtemp(prefix="narrative-")
+    except OSError:
+        return "", f"narrative: {first} cannot be written ({fault}), the story is not kept; --store DIR names another"
+    return third, f"narrative: {first} cannot be written ({fault}), the story is kept in {third}"
+
+
+def _make(folder: str) -> str:
+    """Make a folder that only its owner can read, and that version control ignores; return what went wrong or ""."""
+    try:
+        os.makedirs(os.path.join(folder, CRASHES), mode=0o700, exist_ok=True)
+        if os.path.basename(folder) == NAME:
+            os.chmod(folder, 0o700)  # the owner alone, whatever the umask
+        ignore = os.path.join(folder, ".gitignore")
+        if not os.path.exists(ignore):
+            with open(ignore, "w", encoding="utf-8") as file:
+                file.write("*\n")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return "no permission"
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def create_private(path: str) -> int:
+    """Open a file for writing that only its owner can read, emptied if it exists; return its descriptor."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+
+
+def find_upwards(start: str) -> str | None:
+    """Return the nearest `.narrative/` from a folder upwards, as git finds its own."""
+    folder = os.path.abspath(start)
+    while True:
+        candidate = os.path.join(folder, NAME)
+        if os.path.isdir(candidate):
+            return candidate
+        above = os.path.dirname(folder)
+        if above == folder:
+            return None
+        folder = above

@@ -1,0 +1,330 @@
+"""Turns what the recorder holds into events, off the hot path: while the program runs, and at its end."""
+
+from __future__ import annotations
+
+import time
+
+from narrative_auto.errors import guarded
+from narrative_auto.stories.ticker import Ticker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from typing import Any
+
+    from narrative_auto.recorder.pure import PureRecorder
+    from narrative_auto.recorder.readings import NotableCall, OpenCall
+    from narrative_auto.stories.events import StageTotal
+
+INTERVAL = 0.25
+"""Seconds between two looks at the recorder."""
+
+OPEN_AFTER = (2.0, 10.0, 60.0)
+"""Seconds after which a stage that is still open gets a line."""
+
+PER_SITE_AND_SECOND = 50
+PER_SECOND = 2_000
+"""Notable stages that are told one by one; the rest is folded into the totals."""
+
+
+class Narrator:
+    """Tells one automatic story: the process, from the first to the last stage.
+
+    Args:
+        recorder: what to read.
+        story_id, story_name: of the story.
+        parent_story_id: the story of the process that started this one, or "".
+        min_duration: ns after which an open stage gets its `StageStarted`.
+        make_renderers: called once, when the first event is to be delivered; imports what renderers need.
+        tell_open: given one line about a stage that stays open, or None not to look for any.
+    """
+
+    def __init__(
+        self,
+        recorder: PureRecorder,
+        story_id: str,
+        story_name: str,
+        parent_story_id: str,
+        min_duration: int,
+        make_renderers: Callable[[], list[Any]],
+        tell_open: Callable[[str], None] | None = None,
+    ) -> None:
+        self.recorder = recorder
+        self.story_id = story_id
+        self.story_name = story_name
+        self.parent_story_id = parent_story_id
+        self.started = time.perf_counter_ns()
+        self._started_wall = time.time()
+        self._min_duration = min_duration
+        self._make_renderers = make_renderers
+        self._renderers: list[Any] | None = None
+        self._tell_open = tell_open
+        self._told_open: dict[tuple[int, int, int], int] = {}
+        self._announced: set[tuple[int, int, int]] = set()
+        self._index = 0
+        self._folded = 0
+        self._second = (0, 0)
+        self._site_second: dict[int, int] = {}
+        self._completed = 0
+        self.ticker = Ticker(recorder.mute_thread, self._work, INTERVAL)
+
+    def _work(self) -> bool:
+        return guarded("telling the story while it runs", self.tick) is not None
+
+    def before_fork(self) -> None:
+        """End the thread and let go of files; both come back when they are needed."""
+        self.ticker.stop()
+        for renderer in self._renderers or ():
+            detach = getattr(renderer, "detach", None)
+            if detach is not None:
+                guarded(f"{type(renderer).__name__}", detach)
+
+    def begin_child(self, story_id: str) -> None:
+        """Go on as the story of a child of fork, which tells nothing and starts a thread only when asked to."""
+        self.parent_story_id, self.story_id = self.story_id, story_id
+        self.started = time.perf_counter_ns()
+        self._started_wall = time.time()
+        self._renderers = None
+        self._tell_open = None
+        self._announced.clear()
+        self.ticker.forget()
+
+    # -- what is told while the program runs --------------------------------------------------------------------
+
+    def tick(self) -> bool:
+        """Look once: tell what is open for long, deliver what is notable. Returns True."""
+        calls = self.recorder.open_calls()
+        if self._tell_open is not None:
+            self._tell_long_open(calls)
+        self._deliver_open(calls)
+        self._deliver_notable()
+        self._flush()
+        return True
+
+    def _tell_long_open(self, calls: list[OpenCall]) -> None:
+        now = time.perf_counter_ns()
+        path: list[str] = []
+        for position, call in enumerate(calls):
+            path = [*path[: call.depth], self.recorder.sites[call.site].name]
+            seconds = (now - call.started) / 1e9
+            due = sum(seconds >= limit for limit in OPEN_AFTER)
+            key = (call.lane, call.started, call.site)
+            if due <= self._told_open.get(key, 0):
+                continue
+            self._told_open[key] = due
+            inside = calls[position + 1] if position + 1 < len(calls) else None
+            limit = OPEN_AFTER[due - 1]
+            if inside is not None and inside.depth > call.depth and (now - inside.started) / 1e9 >= limit / 2:
+                continue  # it is about to get its own line, which names this one too
+            if self._tell_open is not None:
+                self._tell_open(f"narrative: {' > '.join(path[-4:])} is open for {limit:.0f} s")
+
+    def _deliver_open(self, calls: list[OpenCall]) -> None:
+        now = time.perf_counter_ns()
+        open_keys = set()
+        for call in calls:
+            key = (call.lane, call.started, call.site)
+            open_keys.add(key)
+            if key in self._announced or now - call.started < self._min_duration:
+                continue
+            self._announced.add(key)
+            self._deliver(self._stage_started(call.site, call.lane, call.started, call.caller_started, calls))
+        self._told_open = {key: told for key, told in self._told_open.items() if key in open_keys}
+
+    def _stage_started(self, site: int, lane: int, started: int, caller_started: int, calls: list[OpenCall]) -> Any:
+        from narrative_auto.stories.events import StageStarted
+
+        caller = next((one.site for one in calls if one.lane == lane and one.started == caller_started), 0)
+        self._index += 1
+        return StageStarted(
+            self.story_id,
+            self._name(site),
+            self.moment(started),
+            self._index - 1,
+            self._name(caller) or None,
+            self.story_name,
+            self.story_id,
+            f"{lane}-{started}",
+            f"{lane}-{caller_started}" if caller_started else "",
+            lane,
+        )
+
+    def _name(self, site: int) -> str:
+        return self.recorder.sites[site].name
+
+    def _deliver_notable(self) -> None:
+        calls, dropped = self.recorder.drain()
+        self._folded += dropped
+        for call in calls:
+            if self._within_limits(call):
+                self._deliver_finished(call)
+            else:
+                self._folded += 1
+
+    def _within_limits(self, call: NotableCall) -> bool:
+        second = call.ended // 1_000_000_000
+        if second != self._second[0]:
+            self._second = (second, 0)
+            self._site_second.clear()
+        of_site = self._site_second.get(call.site, 0) + 1
+        if of_site > PER_SITE_AND_SECOND or self._second[1] >= PER_SECOND:
+            return False
+        self._site_second[call.site] = of_site
+        self._second = (second, self._second[1] + 1)
+        return True
+
+    def _deliver_finished(self, call: NotableCall) -> None:
+        from narrative_auto.stories.events import StageCompleted, StageFailed, StageStarted
+
+        key = (call.lane, call.started, call.site)
+        common: dict[str, Any] = {
+            "parent_stage_name": self._name(call.caller) or None,
+            "story_name": self.story_name,
+            "root_story_id": self.story_id,
+            "stage_id": f"{call.lane}-{call.started}",
+            "parent_stage_id": f"{call.lane}-{call.caller_started}" if call.caller_started else "",
+            "lane": call.lane,
+        }
+        name = self._name(call.site)
+        if key in self._announced:
+            self._announced.discard(key)
+        else:
+            self._index += 1
+            self._deliver(
+                StageStarted(self.story_id, name, self.moment(call.started), stage_index=self._index - 1, **common)
+            )
+        common["stage_index"] = self._index - 1
+        common["running_seconds"] = call.running / 1e9
+        duration = (call.ended - call.started) / 1e9
+        ended = self.moment(call.ended)
+        if call.error:
+            self._deliver(StageFailed(self.story_id, name, ended, duration, call.error, **common))
+        else:
+            self._completed += 1
+            self._deliver(StageCompleted(self.story_id, name, ended, duration, **common))
+
+    # -- delivery -----------------------------------------------------------------------------------------------
+
+    def moment(self, now: int) -> datetime:
+        """Return a time of the monotonic clock (ns) as an aware UTC timestamp, counted from the story's start."""
+        from datetime import UTC, datetime
+
+        return datetime.fromtimestamp(self._started_wall + (now - self.started) / 1e9, UTC)
+
+    def _deliver(self, event: Any) -> None:
+        if self._renderers is None:
+            from narrative_auto.stories.events import StoryStarted
+
+            self._renderers = guarded("preparing the renderers", self._make_renderers) or []
+            parent = self.parent_story_id or None
+            began = self.moment(self.started)
+            self._send(StoryStarted(self.story_id, self.story_name, began, parent, parent or self.story_id))
+        self._send(event)
+
+    def _send(self, event: Any) -> None:
+        for renderer in self._renderers or ():
+            guarded(f"{type(renderer).__name__}", renderer.handle, event)
+
+    def _flush(self) -> None:
+        for renderer in self._renderers or ():
+            flush = getattr(renderer, "flush", None)
+            if flush is not None:
+                guarded(f"{type(renderer).__name__}", flush)
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def deliver_failure(self, event: Any) -> None:
+        """Deliver the story's `FailureOccurred`, after all stages that ended before it."""
+        self._deliver_notable()
+        self._deliver(event)
+        self._flush()
+
+    def finish(
+        self,
+        outcome: str,
+        exit_status: int | None,
+        left_plain: list[tuple[str, str, str]],
+        app_roots: tuple[str, ...],
+        other_cost: float,
+    ) -> None:
+        """Deliver all that is left: the last stages, the totals, the story's end.
+
+        Args:
+            outcome, exit_status, left_plain, app_roots: as in `StoryTotals`.
+            other_cost: seconds that this package took beside recording: starting, reading and rewriting modules.
+        """
+        from narrative_auto.stories.events import StoryCompleted, StoryTotals
+
+        ended = time.perf_counter_ns()
+        self._deliver_notable()
+        totals = self.totals()
+        seconds = (ended - self.started) / 1e9
+        cost = self.recorder.records * self.recorder.cost_per_record() / 1e9 + other_cost
+        share = min(1.0, cost / seconds) if seconds else 0.0
+        self._deliver(
+            StoryTotals(
+                self.story_id,
+                tuple(totals),
+                share,
+                tuple(left_plain),
+                app_roots,
+                outcome,
+                exit_status,
+                self.recorder.records,
+                self._folded,
+            )
+        )
+        calls = sum(total.calls for total in totals)
+        parent = self.parent_story_id or None
+        self._deliver(
+            StoryCompleted(
+                self.story_id,
+                self.story_name,
+                outcome in {"ok", "ended"},
+                100 if outcome in {"ok", "ended"} else 0,
+                self._completed,
+                calls,
+                self.moment(ended),
+                seconds,
+                parent,
+                parent or self.story_id,
+            )
+        )
+        for renderer in self._renderers or ():
+            close = getattr(renderer, "close", None)
+            if close is not None:
+                guarded(f"{type(renderer).__name__}", close)
+
+    def totals(self) -> list[StageTotal]:
+        """Return the totals so far; a name that two sites share gets its module in front."""
+        from narrative_auto.stories.events import StageTotal
+
+        edges = self.recorder.edges()
+        sites = self.recorder.sites
+        numbers_of: dict[str, set[tuple[str, str]]] = {}
+        for edge in edges:
+            site = sites[edge.site]
+            numbers_of.setdefault(site.name, set()).add((site.module, site.filename))
+        totals = []
+        for edge in edges:
+            site = sites[edge.site]
+            name = f"{site.module}.{site.name}" if len(numbers_of[site.name]) > 1 else site.name
+            totals.append(
+                StageTotal(
+                    edge.site,
+                    edge.caller,
+                    name,
+                    site.module,
+                    site.filename,
+                    site.line,
+                    site.is_private,
+                    edge.calls,
+                    edge.total / 1e9,
+                    edge.own / 1e9,
+                    edge.longest / 1e9,
+                    edge.raised,
+                    edge.errors,
+                )
+            )
+        return totals

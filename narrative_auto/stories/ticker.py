@@ -1,0 +1,86 @@
+"""A thread of ours that works from time to time.
+
+It is unknown to `threading`, sleeps on a lock, and can be gone before a fork: CPython 3.12 and later warn about a fork
+in a threaded process.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Ticker:
+    """Calls a function every so often, in a thread of its own.
+
+    Args:
+        prepare: called once, first, in that thread.
+        work: called after each interval; the thread ends when it returns False.
+        interval: seconds.
+    """
+
+    def __init__(self, prepare: Callable[[], object], work: Callable[[], bool], interval: float) -> None:
+        self._prepare = prepare
+        self._work = work
+        self._interval = interval
+        self.forget()
+
+    def forget(self) -> None:
+        """Know of no thread any more, in a child of fork, where there is none."""
+        self._running = False
+        self._native_id = 0
+        self._wake = _thread.allocate_lock()
+        self._gone = _thread.allocate_lock()
+
+    def start(self) -> None:
+        """Start the thread unless it runs. Where no thread can be had, nothing happens."""
+        if self._running:
+            return
+        self.forget()
+        self._wake.acquire()
+        self._gone.acquire()
+        try:
+            _thread.start_new_thread(self._run, (self._wake, self._gone))
+            self._running = True
+        except RuntimeError:
+            pass
+
+    def stop(self, patience: float = 5.0) -> None:
+        """End the thread and wait until it is gone, also for the system; at most `patience` seconds."""
+        if not self._running:
+            return
+        self._running = False
+        self._wake.release()
+        if self._gone.acquire(timeout=patience):
+            _wait_until_gone(self._native_id)
+
+    def _run(self, wake: _thread.LockType, gone: _thread.LockType) -> None:
+        try:
+            self._native_id = _thread.get_native_id()
+            self._prepare()
+            while not wake.acquire(timeout=self._interval):
+                if not self._work():
+                    break
+        finally:
+            gone.release()
+
+
+def _wait_until_gone(native_id: int, limit: float = 0.05) -> None:
+    """Wait until the system has taken an ended thread away, where that can be seen: CPython's warning asks the system.
+
+    Args:
+        native_id: the thread's identifier in the system.
+        limit: seconds to wait at most.
+    """
+    if not sys.platform.startswith("linux") or not native_id:
+        return
+    task = f"/proc/self/task/{native_id}"
+    deadline = time.monotonic() + limit
+    while os.path.exists(task) and time.monotonic() < deadline:
+        time.sleep(0.0001)

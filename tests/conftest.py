@@ -1,0 +1,73 @@
+"""What all tests share: running real commands in a clean environment, and a check that no hook outlives its test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = Path(sys.executable).parent
+LAUNCHER = str(COMMANDS / "narrative-run")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    status: int
+    out: bytes
+    err: str
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """Return the environment without what this package or a person's settings could have left in it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NARRATIVE", "PYTHON", "XDG_"))}
+    return {**kept, "NO_COLOR": "1", **more}
+
+
+def run(*command: str | Path, cwd: Path, timeout: float = 60.0, **environ: str) -> Done:
+    """Run a command to its end."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=clean_environment(**environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
+
+
+def narrative_run(*arguments: str | Path, cwd: Path, timeout: float = 60.0, **environ: str) -> Done:
+    """Run `narrative-run` with a UTF-8 stderr."""
+    return run(LAUNCHER, *arguments, cwd=cwd, timeout=timeout, PYTHONIOENCODING="utf-8", **environ)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Give a function that writes a file below the test's folder and returns its path."""
+
+    def write_file(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        return path
+
+    return write_file
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_behind() -> Iterator[None]:
+    """No hook of ours outlives a test that ran in this process."""
+    meta_path, path_hooks, hook = list(sys.meta_path), list(sys.path_hooks), sys.excepthook
+    yield
+    assert sys.meta_path == meta_path
+    assert sys.path_hooks == path_hooks
+    assert sys.excepthook is hook
