@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
+def stay_interrupted() -> None:
+    """Let the process die of SIGINT as CPython means it to, after code of ours ran at its end.
+
+    An unhandled KeyboardInterrupt sets a flag that is looked at when everything is over. Up to CPython 3.13 an import
+    in between (a module's code is executed) clears it; a KeyboardInterrupt that leaves executed code sets it again.
+    """
+    try:
+        exec("raise KeyboardInterrupt")  # noqa: S102 - see above
+    except KeyboardInterrupt:
+        pass
+
+
 class CrashHook:
     """Stands in front of `sys.excepthook`, and goes on to the hook that it found there.
 

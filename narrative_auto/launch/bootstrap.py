@@ -206,6 +206,10 @@ class Run:
             return
         self._ended = True
         guarded("telling the end of the story", self._finish)
+        if self.crash_outcome == "interrupted":
+            from narrative_auto.crash.hooks import stay_interrupted
+
+            stay_interrupted()
 
     def _finish(self) -> None:
         began = time.perf_counter()

@@ -68,7 +68,8 @@ def no_stages_lines(app_roots: tuple[str, ...]) -> list[Line]:
     where = ", ".join(app_roots) or "(no folder)"
     return [
         [(f"no stages: no application code was imported under {where}", "")],
-        [("application code elsewhere? narrative-run --app-root ../src …   (or --include 'shop.*')", "dim")],
+        [("application code elsewhere? narrative-run --app-root ../src …", "dim")],
+        [("                            (or --include 'shop.*')", "dim")],
     ]
 
 

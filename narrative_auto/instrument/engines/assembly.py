@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import accumulate, count
 
 from narrative_auto.errors import DeclinedError
 from narrative_auto.instrument.engines import facts
@@ -10,7 +11,7 @@ from narrative_auto.recorder.layout import RESUME, RETURN, START, UNWIND, YIELD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import CodeType
 
     from bytecode import ConcreteBytecode, ConcreteInstr
@@ -25,6 +26,8 @@ _PROLOGUE = frozenset({"CACHE", "COPY_FREE_VARS", "MAKE_CELL", "NOP", "POP_TOP",
 """What may stand in front of the RESUME at which a function begins to run."""
 
 _RETURNS = frozenset({"RETURN_VALUE", "RETURN_CONST"})
+_SUSPENDS = "YIELD_VALUE"
+_EXITS = _RETURNS | {_SUSPENDS}
 
 _PROBES_STACK = 2
 """What probes need beyond the original's stack. At a return or yield: themselves. In a handler: the offset and the
@@ -99,7 +102,7 @@ class _Original:
         self.code = code
         self.concrete: ConcreteBytecode = ConcreteBytecode.from_code(code)
         self.instructions: list[ConcreteInstr] = [each for each in self.concrete if isinstance(each, ConcreteInstr)]
-        starts = _starts(self.instructions)
+        starts = _starts(each.size // 2 for each in self.instructions)
         self.targets = self._find_targets(starts)
         self.handlers = self._find_handlers(starts)
         self.entry = self._find_entry()
@@ -141,10 +144,14 @@ class _Original:
             raise DeclinedError(f"{self.code.co_qualname} has a jump to its own beginning")
         return label
 
+    def name(self, label: int) -> str:
+        """Return the name of an instruction, empty where there is none."""
+        return self.instructions[label].name if 0 <= label < len(self.instructions) else ""
+
     def behind(self, label: int) -> int:
         """Return the label of the instruction behind this one and its inline caches."""
         label += 1
-        while label < len(self.instructions) and self.instructions[label].name == "CACHE":
+        while self.name(label) == "CACHE":
             label += 1
         return label
 
@@ -152,84 +159,73 @@ class _Original:
         """Return the transitions that this code can make, in the order of their numbers."""
         names = {each.name for each in self.instructions}
         can_return = [RETURN] if names & _RETURNS else []
-        can_suspend = [YIELD, RESUME] if "YIELD_VALUE" in names else []
+        can_suspend = [YIELD, RESUME] if _SUSPENDS in names else []
         return [START, *can_return, UNWIND, *can_suspend]
 
 
-def _starts(instructions: list[ConcreteInstr]) -> list[int]:
-    """Return where each instruction begins, its EXTENDED_ARGs included, in code units (two bytes)."""
-    starts = []
-    offset = 0
-    for each in instructions:
-        starts.append(offset)
-        offset += each.size // 2
-    return starts
+def _starts(sizes: Iterable[int]) -> list[int]:
+    """Return where each instruction begins, its EXTENDED_ARGs included, and where the last one ends."""
+    return list(accumulate(sizes, initial=0))
 
 
 class _Weaver:
     """Writes the original's instructions into a draft, with the probes among them and their handlers behind them."""
 
-    __slots__ = ("_detours", "_draft", "_landings", "_numbers", "_original", "_outer", "_probes")
+    __slots__ = ("_detours", "_draft", "_numbers", "_original", "_outer", "_probes", "_tells_suspensions")
 
     def __init__(self, original: _Original, probes: Mapping[int, object]) -> None:
         first = len(original.code.co_consts)
         self._original = original
         self._probes = probes
+        self._tells_suspensions = YIELD in probes or RESUME in probes
         self._numbers = {transition: first + number for number, transition in enumerate(probes)}
         self._draft = _Draft(tuple(probes.values()))
         self._outer: Handler | None = (self._draft.new_label(), 0, True) if UNWIND in probes else None
         # Which transition to report, and whose handler to go on to: where the exception is to be handled instead.
         self._detours: dict[tuple[int, Handler | None], Handler] = {}
-        self._landings: dict[int, int] = {}  # see `_repeat_send`
 
     def weave(self) -> _Draft:
         """Return the finished draft."""
+        original = self._original
         label = self._begin()
-        instructions, draft = self._original.instructions, self._draft
-        while label < len(instructions):
-            self._land_from_throw(label)
-            draft.place(label)
-            name = instructions[label].name
-            if name == "YIELD_VALUE":
-                label = self._suspend(label)
-            elif name in _RETURNS:
-                label = self._leave(label)
-            else:
-                self._keep(label, self._detour_into_loop(label) or self._handler(label))
-                label += 1
+        for exit_label in [label for label, each in enumerate(original.instructions) if each.name in _EXITS]:
+            if exit_label < label:
+                raise DeclinedError(f"{original.code.co_qualname} can end before it begins")
+            self._keep(label, exit_label)
+            label = self._suspend(exit_label) if original.name(exit_label) == _SUSPENDS else self._leave(exit_label)
+        self._keep(label, len(original.instructions))
         self._write_detours()
         self._write_outer()
-        return draft
+        self._draft.aim(original.targets)
+        return self._draft
 
     def _handler(self, label: int) -> Handler | None:
         """Return who handles what the original's instruction raises: the program's own handler, else the outer one."""
         return self._original.handlers[label] or self._outer
 
-    def _keep(self, label: int, handler: Handler | None) -> None:
-        """Write one of the original's instructions, as it was but for its handler."""
-        original = self._original
-        self._draft.write(original.instructions[label], handler, original.targets.get(label))
+    def _keep(self, begin: int, end: int) -> None:
+        """Write a run of the original's instructions, as they were but for the outer handler."""
+        outer, original = self._outer, self._original
+        handlers = [handler or outer for handler in original.handlers[begin:end]]
+        self._draft.copy(begin, original.instructions[begin:end], handlers)
 
-    def _keep_with_caches(self, label: int, handler: Handler | None) -> int:
+    def _keep_one(self, label: int, handler: Handler | None) -> int:
         """Write one of the original's instructions and its inline caches, and return the label of the next."""
         end = self._original.behind(label)
-        for each in range(label, end):
-            self._keep(each, handler)
+        self._draft.copy(label, self._original.instructions[label:end], [handler] * (end - label))
         return end
 
     def _begin(self) -> int:
         """Write everything up to the START probe, and return the label of the first instruction behind it."""
         original = self._original
         resume = original.instructions[original.entry]
-        for label in range(original.entry):
-            self._draft.place(label)
-            self._keep(label, original.handlers[label])
+        before = slice(0, original.entry)
+        self._draft.copy(0, original.instructions[before], original.handlers[before])
         # A signal handler may raise at RESUME, before START was reported. That matters from 3.12 on in a generator:
         # the handler that turns StopIteration into RuntimeError covers its RESUME, and goes on to the outer one.
-        self._draft.place(original.entry)
-        label = self._keep_with_caches(original.entry, self._detour(START, original.entry, otherwise=None))
-        # Behind a START on the `def` line, tracers would see that line begin twice. Where the program goes on in that
-        # line, one without a line makes it begin late.
+        label = self._keep_one(original.entry, self._detour(START, original.entry, otherwise=None))
+        # A START on the `def` line, in front of another line, shows in tracers as a line of its own. One without a
+        # line, in front of code on the `def` line, lets that line begin a second time.
         following = original.instructions[label]
         location = resume.location if following.lineno == resume.lineno else None
         self._report(START, location, None)
@@ -242,52 +238,58 @@ class _Weaver:
         outside the outer one only: a tracer may raise there, and the program may have a handler for that.
         """
         original = self._original
+        self._draft.place(label)
         self._report(RETURN, original.instructions[label].location, None)
-        return self._keep_with_caches(label, original.handlers[label])
+        return self._keep_one(label, original.handlers[label])
 
     def _suspend(self, label: int) -> int:
         """Write a suspension: YIELD_VALUE and the RESUME that follows it; return the label of the next instruction."""
-        original, draft = self._original, self._draft
+        original = self._original
         resume = original.behind(label)
-        if resume >= len(original.instructions) or original.instructions[resume].name != "RESUME":
+        if original.name(resume) != "RESUME":
             raise DeclinedError(f"{original.code.co_qualname} has a YIELD_VALUE without a RESUME")
-        self._report(YIELD, original.instructions[label].location, self._handler(label))
-        if facts.THROW_READS_SEND and original.instructions[label - 1].name == "SEND":
-            self._repeat_send(label - 1)
-        # `throw()`, `close()` and a cancelled task resume with an exception: it goes by way of the RESUME probe.
         self._unmark_bare_yield(label, resume)
-        self._keep_with_caches(label, self._detour(RESUME, label, otherwise=self._outer))
-        draft.place(resume)
-        end = self._keep_with_caches(resume, self._detour(RESUME, resume, otherwise=self._outer))
+        self._draft.place(label)
+        self._report(YIELD, original.instructions[label].location, self._handler(label))
+        parted = facts.THROW_READS_SEND and self._tells_suspensions and original.name(label - 1) == "SEND"
+        landing = self._repeat_send(label - 1) if parted else None
+        # `throw()`, `close()` and a cancelled task resume with an exception: it goes by way of the RESUME probe.
+        self._keep_one(label, self._detour(RESUME, label, otherwise=self._outer))
+        end = self._keep_one(resume, self._detour(RESUME, resume, otherwise=self._outer))
         self._report(RESUME, original.instructions[resume].location, self._handler(resume))
-        return end
+        return self._close_loop(end, landing) if landing is not None else end
 
-    def _repeat_send(self, send: int) -> None:
+    def _repeat_send(self, send: int) -> int:
         """Put a SEND that is never run in front of YIELD_VALUE, for `throw()` to read where it leaves the loop.
 
-        It leads to a RESUME probe in front of that place, which is behind the jump that closes the loop.
+        Returns:
+            The label to which it leads; it is not placed yet.
         """
-        draft, exit_label = self._draft, self._original.targets[send]
-        behind_loop = self._original.instructions[exit_label - 1].name == "JUMP_BACKWARD_NO_INTERRUPT"
-        landing = self._landings.setdefault(exit_label, draft.new_label()) if behind_loop else exit_label
-        over = draft.new_label()
+        draft = self._draft
+        over, landing = draft.new_label(), draft.new_label()
         location, handler = self._original.instructions[send].location, self._handler(send)
         draft.insert("JUMP_FORWARD", 0, location, handler, over)
         draft.insert("SEND", 0, location, handler, landing)
         draft.place(over)
+        return landing
 
-    def _detour_into_loop(self, label: int) -> Handler | None:
-        """Return the detour of the jump that closes a `yield from`, where it counts as what raised out of `throw()`.
+    def _close_loop(self, jump: int, landing: int) -> int:
+        """Write the jump that closes the loop of a `yield from`, and behind it a RESUME probe for `throw()` to land on.
 
-        That is where `throw()` has gone when the iterator does not finish but fails; the jump itself raises nothing.
+        Nothing else comes to that probe. An iterator that fails during `throw()` raises as if from the jump, which
+        raises nothing of its own.
         """
-        return self._detour(RESUME, label, otherwise=self._outer) if label + 1 in self._landings else None
-
-    def _land_from_throw(self, label: int) -> None:
-        """Report RESUME where `throw()` leaves the loop of a `yield from`; nothing else comes this way."""
-        if label in self._landings:
-            self._draft.place(self._landings[label])
-            self._report(RESUME, self._original.instructions[label - 1].location, self._handler(label - 1))
+        original = self._original
+        if (
+            original.name(jump) != "JUMP_BACKWARD_NO_INTERRUPT"
+            or original.targets.get(original.targets[jump]) != jump + 1
+        ):
+            raise DeclinedError(f"{original.code.co_qualname} has a `yield from` that is not a loop")
+        location = original.instructions[jump].location
+        end = self._keep_one(jump, self._detour(RESUME, jump, otherwise=self._outer))
+        self._draft.place(landing)
+        self._report(RESUME, location, self._handler(jump))
+        return end
 
     def _unmark_bare_yield(self, label: int, resume: int) -> None:
         """Let `close()` run a generator that it would finish unseen: ours is a handler that wants to be run."""
@@ -318,9 +320,7 @@ class _Weaver:
         for (transition, destination), (label, _, _) in self._detours.items():
             self._draft.place(label)
             self._report(transition, None, None)
-            self._draft.insert(
-                "RERAISE", 1, handler=destination
-            )  # 1: as if from where it was raised, whose offset is below
+            self._draft.insert("RERAISE", 1, handler=destination)  # 1: from where it was raised, the offset below says
 
     def _write_outer(self) -> None:
         """Write the handler through which every exception leaves the function: the stack is [offset, exception]."""
@@ -375,12 +375,14 @@ class _Draft:
         """Let a label stand for the instruction that is written next."""
         self._labels[label] = len(self._instructions)
 
-    def write(self, instruction: ConcreteInstr, handler: Handler | None, target: int | None = None) -> None:
-        """Add an instruction, with the label of its target where it jumps."""
-        if target is not None:
-            self._jumps[len(self._instructions)] = target
-        self._instructions.append(instruction)
-        self._handlers.append(handler)
+    def copy(self, label: int, instructions: list[ConcreteInstr], handlers: list[Handler | None]) -> None:
+        """Add a run of the original's instructions, the first of which has this label there."""
+        index = len(self._instructions)
+        in_front = self._labels.get(label, index)  # a probe of its own
+        self._labels.update(zip(range(label, label + len(instructions)), count(index)))
+        self._labels[label] = in_front
+        self._instructions += instructions
+        self._handlers += handlers
 
     def insert(
         self,
@@ -394,13 +396,19 @@ class _Draft:
         place = location or self._nowhere
         arguments = () if argument is None else (argument,)
         instruction = self._make(name, *arguments, location=place)
-        self.write(instruction, handler, target)
-        for _ in range(instruction.use_cache_opcodes()):
-            self.write(self._make("CACHE", 0, location=place), handler)
+        if target is not None:
+            self._jumps[len(self._instructions)] = target
+        inserted = [instruction, *[self._make("CACHE", 0, location=place)] * instruction.use_cache_opcodes()]
+        self._instructions += inserted
+        self._handlers += [handler] * len(inserted)
+
+    def aim(self, targets: Mapping[int, int]) -> None:
+        """Let the original's jumps lead to their targets, both given by label."""
+        self._jumps.update((self._labels[label], target) for label, target in targets.items())
 
     def code(self, original: _Original) -> CodeType:
         """Return the original's code object with this body in place of its own."""
-        starts = self._aim_jumps()
+        starts = self._settle_jumps()
         concrete = original.concrete
         concrete[:] = self._instructions
         concrete.consts = [*original.code.co_consts, *self._probes]
@@ -417,25 +425,31 @@ class _Draft:
             co_stacksize=stack,
         )
 
-    def _aim_jumps(self) -> list[int]:
-        """Give every jump its new argument; return where each instruction begins, and where the last one ends.
+    def _settle_jumps(self) -> list[int]:
+        """Give every jump its argument; return where each instruction begins, and where the last one ends.
 
         A longer jump may need EXTENDED_ARGs, which make others longer. No jump is ever made shorter, so it ends.
         """
+        sizes = [each.size // 2 for each in self._instructions]
+        jumps = [
+            (index, self._labels[label], each.use_cache_opcodes(), -1 if each.is_backward_rel_jump() else 1)
+            for index, label in self._jumps.items()
+            for each in [self._instructions[index]]
+        ]
         settled = False
         while not settled:
             settled = True
-            starts = [*_starts(self._instructions), sum(each.size // 2 for each in self._instructions)]
-            for index, label in self._jumps.items():
-                jump = self._instructions[index]
-                behind = starts[index + 1] + jump.use_cache_opcodes()
-                distance = starts[self._labels[label]] - behind
-                argument = -distance if jump.is_backward_rel_jump() else distance
-                extended = max(jump.size // 2 - 1, (argument.bit_length() - 1) // 8)
-                settled = settled and 2 + 2 * extended == jump.size
-                self._instructions[index] = self._make(
-                    jump.name, argument, location=jump.location, extended_args=extended or None
-                )
+            starts = _starts(sizes)
+            arguments = {}
+            for index, target, caches, direction in jumps:
+                arguments[index] = argument = direction * (starts[target] - starts[index + 1] - caches)
+                size = 1 + (argument.bit_length() - 1) // 8
+                if size > sizes[index]:
+                    sizes[index] = size
+                    settled = False
+        for index, argument in arguments.items():
+            jump, extended = self._instructions[index], sizes[index] - 1 or None
+            self._instructions[index] = self._make(jump.name, argument, location=jump.location, extended_args=extended)
         return starts
 
     def _exception_table(self, starts: list[int]) -> list[ExceptionTableEntry]:

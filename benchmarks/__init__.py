@@ -1,0 +1,1 @@
+"""Measures what recording costs, against the same programs without it."""

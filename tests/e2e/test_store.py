@@ -1,0 +1,179 @@
+"""What is kept of a story, and how it is shown again."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import COMMANDS, narrative_run, run
+
+Write = Callable[[str, str], Path]
+
+NARRATIVE = COMMANDS / "narrative"
+APP = "def inner(n):\n    return n\ndef main():\n    return [inner(n) for n in range(5)]\nmain()\n"
+
+
+def test_a_story_is_kept_and_shown(write: Write, tmp_path: Path) -> None:
+    """`narrative stories` lists it, `narrative story ID` shows its tree, from any folder below the project."""
+    write("app.py", APP)
+    narrative_run("--quiet", sys.executable, "app.py", "--token", "hunter2secret", cwd=tmp_path)
+    (tmp_path / "below").mkdir()
+    listed = run(NARRATIVE, "stories", cwd=tmp_path / "below").out.decode()
+    story_id, _, _, outcome, *_, name = listed.split()
+    assert (outcome, name, len(story_id)) == ("ok", "app.py", 6)
+    shown = run(NARRATIVE, "story", story_id, cwd=tmp_path, PYTHONIOENCODING="utf-8").out.decode()
+    assert "  main " in shown
+    assert "  └─ inner" in shown
+    assert "×5" in shown
+    assert "hunter2secret" not in shown
+    assert max(map(len, shown.splitlines()[:1])) <= 80
+
+
+def test_the_folder_is_private(write: Write, tmp_path: Path) -> None:
+    """Only the owner can read it, and version control ignores it; the umask does not matter."""
+    write("app.py", APP)
+    narrative_run("--quiet", sys.executable, "app.py", cwd=tmp_path)
+    folder = tmp_path / ".narrative"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "stories.db").stat().st_mode) == 0o600
+    assert (folder / ".gitignore").read_text() == "*\n"
+
+
+def test_it_lies_at_the_project_s_root(write: Write, tmp_path: Path) -> None:
+    """The nearest folder above the script with a pyproject.toml, wherever the command was typed."""
+    write("project/pyproject.toml", "")
+    write("project/src/app.py", APP)
+    narrative_run("--quiet", sys.executable, "project/src/app.py", cwd=tmp_path)
+    assert (tmp_path / "project" / ".narrative" / "stories.db").exists()
+    assert not (tmp_path / ".narrative").exists()
+
+
+def test_another_folder_can_be_named(write: Write, tmp_path: Path) -> None:
+    """`--store DIR` takes the place of .narrative/; --db reads it, as a folder or as a file."""
+    write("app.py", APP)
+    narrative_run("--quiet", "--store", "kept", sys.executable, "app.py", cwd=tmp_path)
+    assert not (tmp_path / ".narrative").exists()
+    for path in ("kept", "kept/stories.db"):
+        assert b"app.py" in run(NARRATIVE, "stories", "--db", path, cwd=tmp_path).out
+
+
+def test_a_program_without_stages_leaves_no_folder(write: Write, tmp_path: Path) -> None:
+    """Nothing is made before the first stage."""
+    write("app.py", "print(1)\n")
+    done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=tmp_path)
+    assert not (tmp_path / ".narrative").exists()
+    lines = done.err.splitlines()
+    assert lines[1] == f"no stages: no application code was imported under {tmp_path}"
+    assert "--app-root" in lines[2]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_project(write: Write, tmp_path: Path) -> None:
+    """Where the project cannot be written, the story is kept elsewhere, and said so once."""
+    write("app/app.py", APP)
+    (tmp_path / "app").chmod(0o500)
+    done = narrative_run(
+        "--tell", "tree", sys.executable, "app/app.py", cwd=tmp_path, XDG_STATE_HOME=str(tmp_path / "state")
+    )
+    assert done.err.count("cannot be written") == 1
+    assert list((tmp_path / "state").rglob("stories.db"))
+
+
+def test_a_store_that_is_a_file_is_said_once(write: Write, tmp_path: Path) -> None:
+    """A .narrative that is no folder: the story is kept elsewhere, one line says where, the program runs."""
+    write("app.py", APP)
+    write(".narrative", "not a folder")
+    state = tmp_path / "state"
+    done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=tmp_path, XDG_STATE_HOME=str(state))
+    assert done.status == 0
+    assert done.err.count("cannot be written") == 1
+    assert list(state.rglob("stories.db"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["stories"], "no stories at"),
+        (["story", "abc"], "no stories at"),
+        (["stories", "--db", "nowhere.db"], "no stories at"),
+        (["stories", "--last", "0"], "--last"),
+        (["story"], "ID"),
+        (["bogus"], "bogus"),
+    ],
+)
+def test_what_is_missing_is_one_line(tmp_path: Path, arguments: list[str], words: str) -> None:
+    """A missing store or a mistyped command is one line on stderr and a status other than 0."""
+    done = run(NARRATIVE, *arguments, cwd=tmp_path)
+    assert done.status in {1, 2}
+    assert words in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_an_unknown_or_ambiguous_story_is_one_line(write: Write, tmp_path: Path) -> None:
+    """A story that is not there, or a beginning that two share."""
+    write("app.py", APP)
+    for _ in range(2):
+        narrative_run("--quiet", sys.executable, "app.py", cwd=tmp_path)
+    with sqlite3.connect(tmp_path / ".narrative" / "stories.db") as connection:
+        for table in ("stories", "totals", "stages"):
+            connection.execute(f"UPDATE {table} SET story_id = 'ab' || substr(story_id, 3)")
+    connection.close()
+    for prefix, words in (
+        ("ffffff", "no story 'ffffff'"),
+        ("ab", "more than one story"),
+        ("%", "no story"),
+        ("", "no story"),
+    ):
+        done = run(NARRATIVE, "story", prefix, cwd=tmp_path)
+        assert (done.status, done.err.count("\n")) == (1, 1)
+        assert words in done.err
+
+
+def test_a_corrupt_store_neither_stops_the_program_nor_shows_a_traceback(write: Write, tmp_path: Path) -> None:
+    """A file that is no database: the program runs, one line says what failed; the commands say the same."""
+    write("app.py", APP)
+    write(".narrative/stories.db", "this is no database" * 100)
+    done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=tmp_path)
+    assert done.status == 0
+    assert "  main " in done.err
+    assert done.err.count("narrative_auto: ") == 1
+    shown = run(NARRATIVE, "stories", cwd=tmp_path)
+    assert (shown.status, shown.err.count("\n")) == (1, 1)
+    assert "cannot be read" in shown.err
+
+
+def test_a_reader_that_goes_away(write: Write, tmp_path: Path) -> None:
+    """`narrative stories | head -0` ends without a traceback."""
+    write("app.py", APP)
+    narrative_run("--quiet", sys.executable, "app.py", cwd=tmp_path)
+    done = run("sh", "-c", f"{NARRATIVE} stories | true", cwd=tmp_path)
+    assert done.err == ""
+
+
+def test_at_most_a_hundred_stories_are_kept(write: Write, tmp_path: Path) -> None:
+    """The oldest go, with all that belongs to them."""
+    from datetime import UTC, datetime
+
+    from narrative_auto.renderers.sqlite import SqliteStoryRenderer
+    from narrative_auto.stories.events import StageCompleted, StageStarted, StoryCompleted, StoryStarted
+
+    renderer = SqliteStoryRenderer(tmp_path / "stories.db")
+    for number in range(130):
+        now = datetime.fromtimestamp(1_700_000_000 + number, UTC)
+        story_id = f"{number:016x}"
+        renderer.handle(StoryStarted(story_id, "s", now, None, story_id))
+        renderer.handle(StageStarted(story_id, "a", now, stage_id="1-1"))
+        renderer.handle(StageCompleted(story_id, "a", now, 0.5, stage_id="1-1"))
+        renderer.handle(StoryCompleted(story_id, "s", True, 100, 1, 1, now, 1.0, None, story_id))
+        renderer.flush()
+    renderer.close()
+    with sqlite3.connect(tmp_path / "stories.db") as connection:
+        assert connection.execute("SELECT count(*), min(story_id) FROM stories").fetchone() == (100, f"{30:016x}")
+        assert connection.execute("SELECT count(*), sum(completed) FROM stages").fetchone() == (100, 100)
+    connection.close()

@@ -1,0 +1,256 @@
+"""Secrets never survive, and what is none stays readable."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from narrative_auto.failures.redaction import MOST_CHARACTERS, REDACTED, Redactor
+
+REDACTOR = Redactor()
+
+ALNUM = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+
+
+def filled(length: int) -> str:
+    """Return an alphanumeric text that no other text of these tests has in it."""
+    return ("Zq7Vk2Lx9Wc4" * (length // 12 + 1))[:length]
+
+
+SHAPED = [
+    "AKIAIOSFODNN7EXAMPLE",
+    "ghp_" + filled(36),
+    "github_pat_" + filled(22) + "_" + filled(59),
+    "glpat-" + filled(20),
+    "xoxb-123456789012-" + filled(24),
+    "sk_live_" + filled(24),
+    "sk-" + filled(48),
+    "sk-proj-" + filled(48),
+    "sk-ant-api03-" + filled(80),
+    "AIza" + filled(35),
+    "npm_" + filled(36),
+    "SG." + filled(22) + "." + filled(43),
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0." + filled(43),
+    "4111111111111111",
+    "4111 1111 1111 1111",
+    "5500-0000-0000-0004",
+    "3782 822463 10005",
+]
+
+
+@pytest.mark.parametrize("name", ["password", "DB_PASSWORD", "X-Api-Key", "apiKey", "privateKey", "Set-Cookie", "tokens"])
+def test_names_of_secrets(name: str) -> None:
+    """A name is a secret's name if it contains a secret word, in any case, with dashes as with underscores."""
+    assert REDACTOR.name(name)
+
+
+@pytest.mark.parametrize("name", ["user", "order", "pass_through", "key", ""])
+def test_other_names(name: str) -> None:
+    """Other names are not."""
+    assert not REDACTOR.name(name)
+
+
+def test_extra_names() -> None:
+    """Further names are taken beside the built-in ones."""
+    redactor = Redactor(["iban"])
+    assert redactor.name("customer_IBAN")
+    assert redactor.name("password")
+    assert redactor.text("iban=DE89 x") == "iban=[redacted] x"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("password=hunter2", "password=[redacted]"),
+        ("password = hunter2", "password = [redacted]"),
+        ("password: hunter2, user: bob", "password: [redacted], user: bob"),
+        ("password=it's", "password=[redacted]"),
+        ("password=None!x", "password=[redacted]"),
+        ("host=h password=a#b user=u", "host=h password=[redacted] user=u"),
+        ("password=a,user=bob", "password=[redacted],user=bob"),
+        ("Config(user='bob', password='x, y', port=3)", "Config(user='bob', password=[redacted], port=3)"),
+        (r"password='it\'s', port=3", "password=[redacted], port=3"),
+        ('{"password": "a b", "user": "bob"}', '{"password": [redacted], "user": "bob"}'),
+        (r'"{\"password\": \"a\", \"b\": 1}"', r'"{\"password\": \"[redacted]\", \"b\": 1}"'),
+        ("{'tokens': ['a', 'b'], 'x': 1}", "{'tokens': [redacted], 'x': 1}"),
+        ("password: str = 'hunter2'", "password: str = [redacted]"),
+        ("os.environ['SECRET'] = 'x'", "os.environ['SECRET'] = [redacted]"),
+        ("password=SecretStr('hunter2')", "password=SecretStr([redacted])"),
+        ("GET /?token=abc&user=bob", "GET /?token=[redacted]&user=bob"),
+        ("Cookie: a=b; c=d\nHost: x", "Cookie: [redacted]\nHost: x"),
+        ("curl -H 'Authorization: Digest a=b, c=d' x", "curl -H 'Authorization: [redacted]' x"),
+        ("[(b'authorization', b'x y')]", "[(b'authorization', [redacted])]"),
+        ("<password>a b</password>", "<password>[redacted]</password>"),
+        ("Key (session_token)=(abc) exists", "Key (session_token)=[redacted] exists"),
+        ("mysql --password abc db", "mysql --password [redacted] db"),
+        ("['mysql', '--password', 'abc', 'db']", "['mysql', '--password', [redacted], 'db']"),
+        ("'password=abc\\nuser=bob'", "'password=[redacted]\\nuser=bob'"),
+        ("postgres://user:pw@host/db", "postgres://user:[redacted]@host/db"),
+        ("redis://:pw@h:6379/0", "redis://:[redacted]@h:6379/0"),
+        ("postgres://user:p@ss/w@host/db", "postgres://user:[redacted]@host/db"),
+        ("x Bearer abc.def-123 y", "x Bearer [redacted] y"),
+        ("x Basic dXNlcjpwYXNz y", "x Basic [redacted] y"),
+        ("a -----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY----- b", "a [redacted] b"),
+        ("a -----BEGIN PRIVATE KEY-----\nMII", "a [redacted]"),
+    ],
+)
+def test_values_of_secret_names(text: str, expected: str) -> None:
+    """The value goes, its name and what stands around it stay."""
+    assert REDACTOR.text(text) == expected
+
+
+@pytest.mark.parametrize("secret", SHAPED)
+def test_shapes(secret: str) -> None:
+    """What issuers and standards give a shape is recognised without a name."""
+    assert REDACTOR.text(f"rejected: {secret}, sorry") == "rejected: [redacted], sorry"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "session = Session()",
+        "token = tokenize(source)",
+        "x = tokenize(source)",
+        "password=None",
+        "token: str",
+        "INSERT ... token=%s",
+        "session=<requests.sessions.Session object at 0x7f0012>",
+        "missing 1 required positional argument: 'token'",
+        "TokenError: EOF in multi-line statement",
+        "Bearer of bad news, basic authentication",
+        "http://localhost:8080/a?mail=a@b.com",
+        "ssh://git@github.com/x/y",
+        "123e4567-e89b-12d3-a456-426614174000",
+        "12345678-1234-4123-8123-123456789012",
+        "4be1f0c4be1f0c4be1f0c4be1f0c4be1f0c4be1f",
+        "2024-05-06T10:00:00.123456+00:00",
+        "+49 1512 3456789",
+        "order 1812 rejected",
+        "4111111111111112",
+        "1700000000000",
+        "0.4111111111111111",
+        "scikit: sk-learn-contrib-imbalanced-learning",
+        "task-1234567890abcdefghijkl",
+    ],
+)
+def test_innocent_text_stays(text: str) -> None:
+    """What only looks like a secret stays readable."""
+    assert REDACTOR.text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("password = 'hunter2'  # the 'old' one", "password = [redacted]  # the 'old' one"),
+        ("login(password='x', user='bob')", "login(password=[redacted], user='bob')"),
+        ("def f(password: str = 'abc', x='y'):", "def f(password: str = [redacted], x='y'):"),
+        ("d = {'password': 'abc', 'user': 'bob'}", "d = {'password': [redacted], 'user': 'bob'}"),
+        ("# password: hunter2", "# password: [redacted]"),
+        ("x = 'postgres://u:p@h/d'", "x = 'postgres://u:[redacted]@h/d'"),
+        ("os.environ.get('DB_PASSWORD', 'x')", "os.environ.get('DB_PASSWORD', [redacted])"),
+        ('password = """a\nb"""\nuser = "x"', 'password = [redacted]\nuser = "x"'),
+        ("password = token = session", "password = token = session"),
+        ("password = row['password']", "password = row['password']"),
+        ("password = os.environ.get('DB_PASSWORD')", "password = os.environ.get('DB_PASSWORD')"),
+        ("log('token=%s', token)", "log('token=%s', token)"),
+        ("session: Session = make(session_class)", "session: Session = make(session_class)"),
+        ("f'https://x/?token={token}&y=1'", "f'https://x/?token={token}&y=1'"),
+    ],
+)
+def test_source(line: str, expected: str) -> None:
+    """In source, literals go and names and calls stay."""
+    assert REDACTOR.source(line) == expected
+
+
+def test_arguments() -> None:
+    """A command line loses the values of secret options, settings and addresses."""
+    command = ["python", "a.py", "--password", "x y", "--token=a b", "PASSWORD=c", "db://u:p@h", "--token", "--verbose", "z"]
+    assert REDACTOR.arguments(command) == [
+        "python",
+        "a.py",
+        "--password",
+        REDACTED,
+        "--token=[redacted]",
+        "PASSWORD=[redacted]",
+        "db://u:[redacted]@h",
+        "--token",
+        "--verbose",
+        "z",
+    ]
+
+
+@given(st.text())
+def test_never_raises(text: str) -> None:
+    """Any text is taken, and what is redacted stays as it is when it is redacted again."""
+    once = REDACTOR.text(text)
+    assert REDACTOR.text(once) == once
+    REDACTOR.source(text)
+    REDACTOR.arguments([text, text])
+
+
+PIECES = ["password", "token: ", "=", ":", "'", '"', '"""', "\\", "(", ")", "[", "]", "{", "}", " ", "\n", "//a:", "@", "#"]
+
+
+@given(st.lists(st.sampled_from(PIECES)).map("".join))
+def test_never_raises_on_fragments(text: str) -> None:
+    """Any arrangement of what the rules look for is taken."""
+    REDACTOR.text(text)
+    REDACTOR.source(text)
+
+
+@given(st.text(), st.sampled_from(SHAPED), st.text())
+def test_planted_shapes_never_survive(before: str, secret: str, after: str) -> None:
+    """A key in the midst of anything is found."""
+    assert secret not in REDACTOR.text(f"{before} {secret} {after}")
+    assert secret not in REDACTOR.source(f"{before} {secret} {after}")
+
+
+FORMS = [
+    "password={}",
+    "password='{}'",
+    'password="{}"',
+    '"api_key": "{}"',
+    "'secret': b'{}'",
+    "X-Auth-Token: {}",
+    "Authorization: Bearer {}",
+    "proto://user:{}@host",
+    "--password {}",
+    "password=['{}']",
+]
+
+
+@given(
+    st.text(st.characters(exclude_characters="'\"\\")),
+    st.sampled_from(FORMS),
+    st.text(ALNUM, min_size=1, max_size=60).map(lambda text: f"q9{text}Z"),
+    st.text(),
+)
+def test_planted_values_never_survive(before: str, form: str, secret: str, after: str) -> None:
+    """The value of a secret name goes, whatever stands around it."""
+    assert secret not in REDACTOR.text(f"{before} {form.format(secret)} {after}")
+
+
+@given(st.text(ALNUM, min_size=20, max_size=60))
+def test_long_text_does_not_leak_at_its_cut(secret: str) -> None:
+    """A secret that the length limit cuts in half is gone as a whole."""
+    for room in (4, 10, 16, 40):
+        text = "x " * ((MOST_CHARACTERS - room) // 2) + f"password={secret}"
+        assert secret[:8] not in REDACTOR.text(text)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["password=", "password=a(", "password=(", "a", "a=", "'", '"""', "eyJ", "_eyJaaaaaaaa", "//a:", "//a:b@", "@", "4"]
+    + ["1234 5678 ", "-----BEGIN PRIVATE KEY-----", "<password>", "--password ", "password = x ", "Cookie: a'", "[", "A"]
+    + ["password=\\'", "('password','", "SG." + "a" * 20 + ".", "Bearer ", "password=a(((((((((((", "#", "\n", "sk-a"],
+)
+def test_time_is_bounded(piece: str) -> None:
+    """A megabyte made for slow searches takes no time that a person would notice."""
+    text = piece * (1_000_000 // len(piece))
+    began = time.process_time()
+    REDACTOR.text(text)
+    REDACTOR.source(text)
+    assert time.process_time() - began < 2.0
