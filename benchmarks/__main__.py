@@ -63,7 +63,9 @@ def run_once(folder: Path, rounds: int, *, instrumented: bool) -> tuple[list[flo
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="two processes of three rounds each instead of five of ten")
+    parser.add_argument(
+        "--quick", action="store_true", help="two processes of three rounds each instead of five of ten"
+    )
     quick = parser.parse_args().quick
     processes, rounds = (2, 3) if quick else (5, 10)
     source = find_program()

@@ -38,4 +38,4 @@ _start()
 
 # What follows is what the interpreter would have done without this file. An ImportError that names sitecustomize
 # tells `site` that there is none.
-import sitecustomize  # noqa: E402, F401, I001, PLW0406
+import sitecustomize  # noqa: E402, F401

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = Path(sys.executable).parent
+TIMEOUT = 300.0
+"""Seconds that a command may take; far more than any does."""
+
 LAUNCHER = str(COMMANDS / "narrative-run")
 
 
@@ -31,7 +35,7 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {**kept, "NO_COLOR": "1", **more}
 
 
-def run(*command: str | Path, cwd: Path, timeout: float = 60.0, **environ: str) -> Done:
+def run(*command: str | Path, cwd: Path, **environ: str) -> Done:
     """Run a command to its end."""
     done = subprocess.run(
         [str(part) for part in command],
@@ -39,15 +43,15 @@ def run(*command: str | Path, cwd: Path, timeout: float = 60.0, **environ: str) 
         env=clean_environment(**environ),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=timeout,
+        timeout=TIMEOUT,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
 
 
-def narrative_run(*arguments: str | Path, cwd: Path, timeout: float = 60.0, **environ: str) -> Done:
+def narrative_run(*arguments: str | Path, cwd: Path, **environ: str) -> Done:
     """Run `narrative-run` with a UTF-8 stderr."""
-    return run(LAUNCHER, *arguments, cwd=cwd, timeout=timeout, PYTHONIOENCODING="utf-8", **environ)
+    return run(LAUNCHER, *arguments, cwd=cwd, PYTHONIOENCODING="utf-8", **environ)
 
 
 @pytest.fixture
@@ -61,6 +65,18 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
         return path
 
     return write_file
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment of its own, in which this package and what it needs can be imported."""
+    folder = tmp_path_factory.mktemp("install") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    asked = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    purelib = Path(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())
+    (purelib / "borrowed.pth").write_text(f"{ROOT}\n{sysconfig.get_path('purelib')}\n")
+    return python
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def call(program: str, app: Callable[..., object], arguments: Sequence[str] | No
     """
     try:
         status = app(args=arguments, standalone_mode=False, prog_name=program)
+        sys.stdout.flush()
     except typer.Exit as asked:
         return int(asked.exit_code)
     except typer.Abort:
@@ -45,7 +47,7 @@ def call(program: str, app: Callable[..., object], arguments: Sequence[str] | No
     except NarrativeError as error:
         return fail(program, str(error), 1)
     except BrokenPipeError:
-        # The reader of our output (head, less) has gone: nothing to say, and nothing may be flushed any more.
-        sys.stdout = None
+        # The reader of our output (head, less) has gone. What is buffered still would be written at exit, and fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return status if isinstance(status, int) else 0

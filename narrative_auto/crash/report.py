@@ -40,13 +40,14 @@ def report_lines(crash: Crash, width: int, here: str, dump: str) -> list[Line]:
     if crash.path:
         lines += _path_lines(crash.path, width)
     lines += _before_lines(crash, width)
-    lines.append(_more_line(crash, here, dump))
+    lines += _more_lines(crash, width, here, dump)
     return lines
 
 
 def _error_lines(error_type: str, message: str, lead: str, width: int) -> list[Line]:
     """Return an error as Python words it; a long message in a few lines."""
     texts = message.splitlines() or [""]
+    error_type = error_type.rpartition(".")[2]  # Python's own traceback above has the whole name
     first = f"{lead}{error_type}: {printable(texts[0])}" if texts[0] else f"{lead}{error_type}"
     style = "" if lead else "bold red"
     rest = [f"{' ' * len(lead)}  {printable(text)}" for text in texts[1:_MOST_MESSAGE_LINES]]
@@ -110,14 +111,16 @@ def _before_lines(crash: Crash, width: int) -> list[Line]:
     return lines
 
 
-def _more_line(crash: Crash, here: str, dump: str) -> Line:
-    text = f"narrative story {crash.story_id[:6]}"
-    if dump:
-        text += f"       dump {relative(dump, here)}"
-    return [("more    ", "dim"), (text, "")]
+def _more_lines(crash: Crash, width: int, here: str, dump: str) -> list[Line]:
+    """Return where there is more to see; a path is never cut, so that it can be copied."""
+    story = f"narrative story {crash.story_id[:6]}"
+    path = relative(dump, here)
+    if dump and len(story) + len(path) + 20 > width:
+        return [[("more    ", "dim"), (story, "")], [("dump    ", "dim"), (path, "")]]
+    return [[("more    ", "dim"), (f"{story}       dump {path}" if dump else story, "")]]
 
 
 def relative(path: str, here: str) -> str:
     """Return a path as short as it can be typed: relative where it lies below the current folder."""
     inside = here.rstrip(os.sep) + os.sep
-    return path[len(inside) :] if path.startswith(inside) else path
+    return path.removeprefix(inside)

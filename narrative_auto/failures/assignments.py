@@ -89,11 +89,11 @@ def text_spans(text: str, is_secret: Callable[[str], bool], start: int = 0, end:
     """
     end = len(text) if end is None else end
     position = start
-    while found := _ASSIGNED.search(text, position, end):
-        position = found.end()
-        if not is_secret(found["name"]) or (":" in found["sign"] and _is_no_key(text, found)):
+    while assigned := _ASSIGNED.search(text, position, end):
+        position = assigned.end()
+        if not is_secret(assigned["name"]) or (":" in assigned["sign"] and _is_no_key(text, assigned)):
             continue
-        for span in _text_value(text, found.end(), end, _header_rest(text, found)):
+        for span in _text_value(text, assigned.end(), end, _header_rest(text, assigned)):
             yield span
             position = max(position, span[1])
     for pattern in (_OPTION, _PAIR):
@@ -121,11 +121,11 @@ def source_spans(text: str, is_secret: Callable[[str], bool]) -> Iterator[Span]:
         strings[found.start()] = found.end()
     inside = _inside(strings)
     position = 0
-    while found := _ASSIGNED.search(text, position):
-        position = found.end()
+    while assigned := _ASSIGNED.search(text, position):
+        position = assigned.end()
         # A quoted key has its name inside the string that ends with it; its sign stands in the code.
-        if is_secret(found["name"]) and found.start("sign") not in inside:
-            literals, position = _code_value(text, found.end(), strings, is_secret)
+        if is_secret(assigned["name"]) and assigned.start("sign") not in inside:
+            literals, position = _code_value(text, assigned.end(), strings, is_secret)
             yield from literals
     for pattern in (_OPTION, _PAIR):
         for found in pattern.finditer(text):

@@ -48,15 +48,13 @@ _PRIVATE_KEY_END = re.compile(
     re.MULTILINE,
 )
 
-# First the password up to the last "@" before the path; else up to the last "@" of all, since people do not quote a
-# "/" in a password, unless digits and a "/" show that what follows the colon is a port.
+# A password reaches to the last "@" before the query, else to the last of all: people do not quote an "@" or "/" in
+# one. Digits and a "/" after the colon are a port.
 _ADDRESS = re.compile(
     r"""
     //[^\s/?\#'"<>:@]{0,256} :
-    (?P<password>
-        [^\s'"<>/?\#]{1,256} (?=@)
-      | (?![0-9]{1,5}(?:[/?\#]|$)) [^\s'"<>]{1,256} (?=@)
-    )
+    (?! [0-9]{1,5} (?:[/?\#]|$) )
+    (?P<password> [^\s'"<>?\#]{1,256} (?<!/) (?=@) | [^\s'"<>]{1,256} (?=@) )
     """,
     re.VERBOSE,
 )
@@ -65,15 +63,17 @@ _ADDRESS_KEY = re.compile(r"""//(?P<key>[A-Za-z0-9_-]{20,256})@""")
 _SCHEME = re.compile(r"\b(?P<scheme>bearer|basic|token|apikey)[ \t]{1,8}+(?P<value>[\w.~+/=-]{8,8192}+)", re.IGNORECASE)
 _WORD = re.compile(r"[A-Z]?[a-z]{1,15}[.]?")
 
-_CARD = re.compile(
-    r"""
-    (?<![\w.]) (?:
-        [2-9][0-9]{12,18}
-      | (?<!\w-) [2-9][0-9]{3} (?P<gap>[ -]) [0-9]{4,6} (?P=gap) [0-9]{4,5} (?: (?P=gap) [0-9]{1,7} ){0,2}
-    ) (?![\w]|\.[0-9])
-    """,
-    re.VERBOSE | re.ASCII,
-)
+# In one piece, or in the groups that are printed on cards. Looked for ahead, so that numbers in a row (an amount, the
+# digits from a card's back) hide none of them.
+_CARDS = [
+    re.compile(rf"(?<![\w.])(?=({form})(?!\w|\.[0-9]))", re.ASCII)
+    for form in (
+        r"[2-9][0-9]{12,18}",
+        r"(?<!\w-)[2-9][0-9]{3}(?P<gap>[ -])[0-9]{4}(?P=gap)[0-9]{4}(?P=gap)[0-9]{4}",
+        r"(?<!\w-)[2-9][0-9]{3}(?P<gap>[ -])[0-9]{4}(?P=gap)[0-9]{4}(?P=gap)[0-9]{4}(?P=gap)[0-9]{1,3}",
+        r"(?<!\w-)[2-9][0-9]{3}(?P<gap>[ -])[0-9]{6}(?P=gap)[0-9]{4,5}",
+    )
+]
 
 
 def shape_spans(text: str) -> list[Span]:
@@ -92,7 +92,8 @@ def shape_spans(text: str) -> list[Span]:
     spans += [
         found.span("value") for found in _SCHEME.finditer(text) if _is_credential(found["scheme"], found["value"])
     ]
-    spans += [found.span() for found in _CARD.finditer(text) if _is_card(found.group())]
+    for card in _CARDS:
+        spans += [found.span(1) for found in card.finditer(text) if _is_card(found[1])]
     return spans
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Positions = tuple[int | None, int | None, int | None, int | None]
 
-WIDTH = 70
+WIDTH = 64
 """Columns of a snippet's lines."""
 
 # Secrets are searched for in more lines than are shown: what opened a string or a key block may stand far above.

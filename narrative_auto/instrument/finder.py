@@ -7,6 +7,7 @@ had (a syntax error, say) fails later exactly as it does without us.
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
 import time
@@ -51,6 +52,7 @@ class NarrativeFinder:
         self._leave_plain = leave_plain
         self._main_modules = main_modules
         self._finish = finish
+        self._busy: set[int] = set()
         self.instrumented: list[str] = []
         self.seconds = 0.0
 
@@ -58,9 +60,16 @@ class NarrativeFinder:
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the spec that the finders behind this one give, made ready where it is application code."""
-        spec = self._found_behind(fullname, path, target)
-        if spec is not None and spec.loader is not None and spec.origin and spec.has_location:
-            guarded(f"instrumenting {fullname}", self._prepare, fullname, spec)
+        thread = _thread.get_ident()
+        if thread in self._busy:
+            return None  # what we ourselves import on the way is found as if we were not here
+        self._busy.add(thread)
+        try:
+            spec = self._found_behind(fullname, path, target)
+            if spec is not None and spec.loader is not None and spec.origin and spec.has_location:
+                guarded(f"instrumenting {fullname}", self._prepare, fullname, spec)
+        finally:
+            self._busy.discard(thread)
         return spec
 
     def _found_behind(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:

@@ -28,14 +28,27 @@ class Verdict:
 
 
 def matches(pattern: str, module: str) -> bool:
-    """Return whether a module pattern takes a module: `shop.*` takes `shop` and everything below it."""
+    """Return whether a module pattern takes a module: `shop.*` takes `shop` and everything below it.
+
+    `*` stands for any characters, `?` for one. (fnmatch would be imported while a module is being found, with re.)
+    """
     if pattern.endswith(".*") and module == pattern[:-2]:
         return True
-    if "*" not in pattern and "?" not in pattern and "[" not in pattern:
-        return module == pattern
-    from fnmatch import fnmatchcase  # imports re; only where there are patterns
-
-    return fnmatchcase(module, pattern)
+    at = position = 0
+    star, resume = -1, 0
+    while position < len(module):
+        if at < len(pattern) and pattern[at] == "*":
+            star, resume = at, position
+            at += 1
+        elif at < len(pattern) and pattern[at] in {"?", module[position]}:
+            at += 1
+            position += 1
+        elif star >= 0:
+            resume += 1
+            at, position = star + 1, resume
+        else:
+            return False
+    return not pattern[at:].strip("*")
 
 
 def is_under(path: str, folder: str) -> bool:

@@ -174,7 +174,8 @@ class SqliteStoryRenderer:
     @staticmethod
     def _totals(connection: sqlite3.Connection, event: StoryTotals) -> None:
         connection.execute(
-            "UPDATE stories SET outcome=?, exit_status=?, own_cost=?, records=?, folded=?, app_roots=? WHERE story_id=?",
+            "UPDATE stories SET outcome=?, exit_status=?, own_cost=?, records=?, folded=?, app_roots=?"
+            " WHERE story_id=?",
             (
                 event.outcome,
                 event.exit_status,

@@ -143,9 +143,9 @@ class StoredStories:
     def failure(self, story: StoredStory) -> StoredFailure | None:
         """Return a story's failure, None if it has none."""
         rows = self._query(
-            "SELECT coalesce(stage_name,''), coalesce(error_type,''), coalesce(error_message,''), coalesce(filename,''),"
-            " coalesce(lineno,0), coalesce(function,''), coalesce(exception_chain,'[]'), coalesce(source_snippet,''),"
-            " coalesce(traceback_text,''), coalesce(stage_timeline,'')"
+            "SELECT coalesce(stage_name,''), coalesce(error_type,''), coalesce(error_message,''),"
+            " coalesce(filename,''), coalesce(lineno,0), coalesce(function,''), coalesce(exception_chain,'[]'),"
+            " coalesce(source_snippet,''), coalesce(traceback_text,''), coalesce(stage_timeline,'')"
             " FROM failures WHERE story_id=? ORDER BY rowid DESC LIMIT 1",
             (story.story_id,),
         )

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 MOST_LINES = 24
 """Lines of a whole story on the screen."""
 
-_LONGEST_NAME = 46
+_SHORTEST_NAME = 8
+_GAP = 3
 
 
 class TreeRenderer:
@@ -109,10 +110,46 @@ def tree_lines(totals: list[StageTotal], seconds: float, width: int, most: int |
         _add_rows(rows, node, "  ", "  ", ", handled" if handled else "")
     if left_out:
         rows.append(("  ", None, f"and {left_out} more"))
-    name_width = min(
-        _LONGEST_NAME, max((columns(lead) + columns(_name(node)) for lead, node, _ in rows if node), default=0)
-    )
-    return [_row_line(lead, node, text, name_width, width) for lead, node, text in rows]
+    return _columns(rows, width)
+
+
+def _columns(rows: list[tuple[str, StageNode | None, str]], width: int) -> list[Line]:
+    """Lay rows of (what leads to the name, stage or None, text instead) out in columns."""
+    stages = [(lead, node, node.total) for lead, node, _ in rows if node is not None and node.total is not None]
+    calls_width = max((len(_calls(total)) for _, _, total in stages), default=0)
+    time_width = max((len(duration(total.total_seconds)) for _, _, total in stages), default=0)
+    tail_width = max((len(_tail(node, total)) for _, node, total in stages), default=0)
+    room = max(_SHORTEST_NAME, width - calls_width - time_width - tail_width - 3 * _GAP)
+    name_width = min(room, max((columns(lead) + columns(_name(node)) for lead, node, _ in stages), default=0))
+    lines: list[Line] = []
+    for lead, node, text in rows:
+        if node is None or node.total is None:
+            shown = cut(text, max(_SHORTEST_NAME, width - columns(lead)))
+            lines.append([(lead, "dim"), (shown, "yellow" if "raised" in text else "dim")])
+            continue
+        name = cut(_name(node), max(_SHORTEST_NAME, name_width - columns(lead)))
+        line: Line = [
+            (lead, "dim"),
+            (name + " " * (name_width - columns(lead) - columns(name)), "red" if node.total.raised else ""),
+            (" " * _GAP + _calls(node.total).rjust(calls_width), "cyan"),
+            (" " * _GAP + duration(node.total.total_seconds).rjust(time_width), "bold"),
+        ]
+        tail = _tail(node, node.total)
+        if tail:
+            line.append((" " * _GAP + tail, "dim"))
+        lines.append(line)
+    return lines
+
+
+def _calls(total: StageTotal) -> str:
+    return f"×{total.calls}" if total.calls != 1 else ""
+
+
+def _tail(node: StageNode, total: StageTotal) -> str:
+    parts = [f"longest {duration(total.longest_seconds)}"] if total.calls > 1 else []
+    if node.recursive_calls:
+        parts.append(f"recursive ×{node.recursive_calls}")
+    return "   ".join(parts)
 
 
 def _name(node: StageNode) -> str:
@@ -127,34 +164,11 @@ def _add_rows(
     total = node.total
     assert total is not None
     rows.append((lead, node, ""))
-    notes = []
     if total.raised:
-        kinds = ", ".join(sorted(total.errors)) or "an exception"
-        notes.append(f"{thousands(total.raised)} raised {printable(kinds)}{after}")
-    for index, note in enumerate(notes):
-        last = not node.below and index == len(notes) - 1
-        rows.append((below + ("└─ " if last else "├─ "), None, note))
+        kinds = printable(", ".join(sorted(total.errors)))
+        rows.append(
+            (below + ("├─ " if node.below else "└─ "), None, f"{thousands(total.raised)} raised {kinds}{after}")
+        )
     for index, child in enumerate(node.below):
         last = index == len(node.below) - 1
         _add_rows(rows, child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "), after)
-
-
-def _row_line(lead: str, node: StageNode | None, text: str, name_width: int, width: int) -> Line:
-    if node is None or node.total is None:
-        return [(lead, "dim"), (cut(text, max(8, width - columns(lead))), "yellow" if "raised" in text else "dim")]
-    total = node.total
-    name = cut(_name(node), max(8, name_width - columns(lead)))
-    calls = f"×{total.calls}" if total.calls != 1 else ""
-    padded = name + " " * max(0, name_width - columns(lead) - columns(name))
-    line: Line = [
-        (lead, "dim"),
-        (padded, "red" if total.raised else ""),
-        (f"  {calls:>9}", "cyan"),
-        (f"  {duration(total.total_seconds):>11}", "bold"),
-    ]
-    tail = f"   longest {duration(total.longest_seconds)}" if total.calls > 1 else ""
-    if node.recursive_calls:
-        tail += f"   recursive ×{node.recursive_calls}"
-    room = width - sum(columns(piece) for piece, _ in line)
-    line.append((cut(tail, room) if room > 8 else "", "dim"))
-    return line

@@ -101,7 +101,7 @@ def without_private(node: StageNode, seconds: float) -> StageNode:
 
 
 def keep_largest(node: StageNode, lines: int) -> tuple[StageNode, int]:
-    """Return the tree cut to a number of lines, and how many stages were left out.
+    """Return the tree cut to a number of lines, and how many stages were left out; they take a line together.
 
     What failed is kept first, then what took the most time; a stage is kept with all stages above it.
     """
@@ -124,7 +124,7 @@ def keep_largest(node: StageNode, lines: int) -> tuple[StageNode, int]:
         while step is not None and step is not node and id(step) not in kept:
             chain.append(id(step))
             step = above.get(id(step))
-        if len(kept) + len(chain) <= lines:
+        if len(kept) + len(chain) < lines:
             kept.update(chain)
 
     def cut(one: StageNode) -> StageNode:

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import ROOT, Done, run
+from tests.conftest import Done, run
 
 Write = Callable[[str, str], Path]
 
 APP = "import sys\ndef main(n):\n    return 1 // n\nif __name__ == '__main__':\n    print(main(int(sys.argv[1])))\n"
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment of its own, in which this package and what it needs can be imported."""
-    folder = tmp_path_factory.mktemp("install") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    python = folder / "bin" / "python"
-    asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    purelib = Path(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())
-    (purelib / "borrowed.pth").write_text(f"{ROOT}\n{sysconfig.get_path('purelib')}\n")
-    return python
 
 
 def narrative(python: Path, *arguments: str, cwd: Path) -> Done:

@@ -131,7 +131,7 @@ def test_an_interpreter_that_ignores_the_hook_is_named(tmp_path: Path) -> None:
 
 def test_the_shadowed_sitecustomize_runs(write: Write, tmp_path: Path) -> None:
     """A sitecustomize of the person's own runs, once, under its own name; our folder has left sys.path."""
-    write("own/sitecustomize.py", "import sys\nprint('own', __name__, __file__)\n")
+    write("own/sitecustomize.py", "import sys\nif sys.argv[:1] == ['-c']:\n    print('own', __name__, __file__)\n")
     program = "import sys, sitecustomize; print(sitecustomize.__file__, *[p for p in sys.path if 'template' in p])"
     done = narrative_run("--quiet", sys.executable, "-c", program, cwd=tmp_path, PYTHONPATH=str(tmp_path / "own"))
     plain = run(sys.executable, "-c", program, cwd=tmp_path, PYTHONPATH=str(tmp_path / "own"))

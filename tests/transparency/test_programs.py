@@ -114,7 +114,7 @@ PROGRAMS = {
     "exit with a status": "import sys\ndef main(): return 3\nsys.exit(main())\n",
     "exit with a message": "import sys\ndef main(): return 'went wrong'\nsys.exit(main())\n",
     "exit without goodbye": "import os\ndef main():\n    print('out', flush=True)\n    os._exit(4)\nmain()\n",
-    "interrupted": "import os, signal\ndef main():\n    os.kill(os.getpid(), signal.SIGINT)\n    while True: pass\nmain()\n",
+    "interrupted": "import signal\ndef main():\n    signal.raise_signal(signal.SIGINT)\n    print('not reached')\nmain()\n",
     "killed": "import os, signal\ndef main():\n    os.kill(os.getpid(), signal.SIGTERM)\n    while True: pass\nmain()\n",
     "exit handlers run in order": """
         import atexit
@@ -184,12 +184,12 @@ PROGRAMS = {
     "an application module without source": "import compiled\nprint(compiled.f(2), compiled.__file__)\ncompiled.g()\n",
     "a module that is not there": "try:\n    import nowhere\nexcept ImportError as e:\n    print(e)\nimport nowhere.deeper\n",
     "circular imports and reload": """
-        import importlib, first, sys
+        import importlib.util, first, sys
         print(first.f(), first.second.g())
         again = importlib.reload(first)
         print(again is first, first.f(), type(first.__loader__), vars(first.__loader__))
         spec = importlib.util.find_spec('first')
-        print(spec)
+        print(spec.name, spec.origin, type(spec.loader), spec.cached)
         """,
     "a relative import in a package": "import pkg.inner\nprint(pkg.inner.value(), pkg.inner.__package__, pkg.__path__)\n",
     "resources of a package": """

@@ -23,6 +23,9 @@ from narrative_auto.instrument.scope import Scope, is_under, matches
         ("shop", "shop.orders", False),
         ("*.tests", "shop.tests", True),
         ("s?op", "shop", True),
+        ("s*p*.x", "shop.parts.x", True),
+        ("*", "anything.at.all", True),
+        ("*x", "ay", False),
     ],
 )
 def test_patterns_take_modules(pattern: str, module: str, expected: bool) -> None:

@@ -264,18 +264,17 @@ def test_metaclass_cannot_disturb_a_probe(recorder: PureRecorder) -> None:
     """The type's name is read without running code of the program's."""
 
     class Nasty(type):
-        @property
-        def __name__(cls) -> str:
-            raise RuntimeError
+        def __getattribute__(cls, name: str) -> object:
+            raise RuntimeError(name)
 
-    class Odd(Exception, metaclass=Nasty):
+    class OddError(Exception, metaclass=Nasty):
         pass
 
     function = Function(recorder, "f")
     function.start()
-    function.unwind(Odd())
+    function.unwind(OddError())
     (edge,) = recorder.edges()
-    assert edge.errors == {"Odd": 1}
+    assert edge.errors == {"OddError": 1}
 
 
 def test_memory_of_unwound_calls_is_bounded(recorder: PureRecorder) -> None:
