@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import attempted
 from narrative_auto.failures.extract import Failure, codes_to_place, extract_failure
+from narrative_auto.failures.values import clean
 from narrative_auto.recorder.layout import RESUME, RETURN, START, TRANSITIONS, UNWIND, YIELD
 from narrative_auto.stories.events import FailureOccurred
 
@@ -116,8 +117,8 @@ def collect(
         path=tuple(path),
         before=tuple(_before(recorder, records, failed_at)),
         records=tuple((at - started, recorder.sites[site].name, TRANSITIONS[kind]) for at, site, kind in records),
-        traceback_text=redactor.text(text[-MOST_TRACEBACK_CHARACTERS:]),
-        command=tuple(redactor.arguments(sys.orig_argv)),
+        traceback_text=clean(redactor.text(text[-MOST_TRACEBACK_CHARACTERS:])),
+        command=tuple(map(clean, redactor.arguments(sys.orig_argv))),
         python=sys.version.split()[0],
     )
 

@@ -14,7 +14,7 @@ _MOST_CHAIN = 6
 _MOST_MESSAGE_LINES = 4
 
 
-def report_lines(crash: Crash, width: int, here: str, dump: str) -> list[Line]:
+def report_lines(crash: Crash, width: int, here: str, dump: str, *, kept: bool) -> list[Line]:
     """Return the report's lines.
 
     Args:
@@ -22,6 +22,7 @@ def report_lines(crash: Crash, width: int, here: str, dump: str) -> list[Line]:
         width: columns.
         here: the current folder; paths below it are shown relative to it.
         dump: the dump's path, "" if there is none.
+        kept: whether the story is in the store.
     """
     failure = crash.failure
     where = f"failed in {crash.failed_in}" if crash.failed_in else "failed"
@@ -40,7 +41,8 @@ def report_lines(crash: Crash, width: int, here: str, dump: str) -> list[Line]:
     if crash.path:
         lines += _path_lines(crash.path, width)
     lines += _before_lines(crash, width)
-    lines += _more_lines(crash, width, here, dump)
+    if kept:
+        lines += _more_lines(crash, width, here, dump)
     return lines
 
 

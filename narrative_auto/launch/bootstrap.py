@@ -65,6 +65,8 @@ class Run:
         self.crash: CrashHook | None = None
         self._pid = os.getpid()
         self._stderr = _file_identity(2)
+        self._folder: str | None = None
+        self._remark = ""
         self._ended = False
         self._cost = 0.0
 
@@ -72,6 +74,11 @@ class Run:
     def tell(self) -> str:
         """What stderr gets from this process; without a launcher that asked for more, only failures."""
         return (self.settings.tell or "failure") if self.tells else "nothing"
+
+    @property
+    def main_is_watched(self) -> bool:
+        """Whether the main module is application code, so that it is known how it was left."""
+        return bool(self.script.claimed) or any(name in self.program.modules for name in self.finder.instrumented)
 
     @property
     def crash_outcome(self) -> str:
@@ -142,11 +149,12 @@ class Run:
         if folder:
             from narrative_auto import store_folder
             from narrative_auto.failures.redaction import Redactor
+            from narrative_auto.failures.values import clean
             from narrative_auto.renderers.sqlite import SqliteStoryRenderer
 
             run = {
                 "pid": os.getpid(),
-                "command": " ".join(Redactor().arguments(sys.orig_argv)),
+                "command": clean(" ".join(Redactor().arguments(sys.orig_argv))),
                 "folder": os.getcwd(),
                 "python": sys.version.split()[0],
             }
@@ -155,17 +163,22 @@ class Run:
         return renderers
 
     def store_folder(self) -> str:
-        """Return the folder of the store, made if need be; "" where the story is not kept."""
+        """Return the folder of the store, made the first time; "" where the story is not kept."""
         from narrative_auto import store_folder
 
-        if self.settings.store == "off":
-            return ""
-        folder, remark = store_folder.prepare(
-            self.settings.store, self.program.project, settings.current_environment().get("XDG_STATE_HOME", "")
-        )
+        if self._folder is None:
+            # A program that is not ours to tell about leaves no folder behind where it happens to run.
+            if self.settings.store == "off" or not (self.recorder.lanes or self.main_is_watched):
+                return ""
+            state_home = settings.current_environment().get("XDG_STATE_HOME", "")
+            self._folder, self._remark = store_folder.prepare(self.settings.store, self.program.project, state_home)
+        return self._folder
+
+    def _tell_remark(self) -> None:
+        """Say where the story is kept if it is not where it should be; after what Python and the program print."""
+        remark, self._remark = self._remark, ""
         if remark and self.tell != "nothing":
             self._tell_line(remark)
-        return folder
 
     def _collect_crash(self, error: BaseException) -> tuple[Crash, str]:
         """Take down what is known of an exception that nothing handled; return it with the path of its dump."""
@@ -198,7 +211,9 @@ class Run:
         self.narrator.deliver_failure(to_event(crash))
         if self.tell != "nothing" and self._can_write():
             page = Page()
-            page.write(report_lines(crash, page.width, os.getcwd(), dump))
+            kept = bool(self.store_folder())
+            page.write(report_lines(crash, page.width, os.getcwd(), dump, kept=kept))
+        self._tell_remark()
 
     def _end(self) -> None:
         """Tell the end of the story; the last of the program's exit handlers."""
@@ -230,6 +245,7 @@ class Run:
             return  # there is no story, and nobody to tell so
         cost = self._cost + self.finder.seconds + self.script.seconds + time.perf_counter() - began
         self.narrator.finish(outcome, status, self.left_plain, self.scope.app_roots, cost)
+        self._tell_remark()
 
     def _outcome(self) -> tuple[str, int | None]:
         """Return how the program ended, as far as it can be known, and the exit status that it asked for."""
@@ -238,10 +254,7 @@ class Run:
         status = self.watch.status
         if status is not None:
             return ("exited", status) if status else ("ok", 0)
-        main_is_watched = bool(self.script.claimed) or any(
-            name in self.program.modules for name in self.finder.instrumented
-        )
-        return ("ok", 0) if main_is_watched else ("ended", None)
+        return ("ok", 0) if self.main_is_watched else ("ended", None)
 
 
 def new_story_id() -> str:

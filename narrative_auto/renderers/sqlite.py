@@ -49,6 +49,9 @@ CREATE TABLE IF NOT EXISTS totals (
 CREATE TABLE IF NOT EXISTS left_plain (story_id TEXT NOT NULL, module TEXT, function TEXT, reason TEXT);
 """
 
+MOST_STAGES = 20_000
+"""Stages kept one by one of one story; of what comes later the totals tell."""
+
 KEPT_STORIES = 100
 """Root stories kept, with what belongs to them; older ones are forgotten when a new one begins."""
 
@@ -67,6 +70,7 @@ class SqliteStoryRenderer:
         self._path = os.fspath(db_path)
         self._run = dict(run or {})
         self._connection: sqlite3.Connection | None = None
+        self._stages = 0
         self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -87,7 +91,9 @@ class SqliteStoryRenderer:
         if not connection.in_transaction:
             connection.execute("BEGIN IMMEDIATE")
         if isinstance(event, StageStarted):
-            self._stage_started(connection, event)
+            self._stages += 1
+            if self._stages <= MOST_STAGES:
+                self._stage_started(connection, event)
         elif isinstance(event, StageCompleted | StageFailed):
             self._stage_ended(connection, event)
         elif isinstance(event, StoryStarted):

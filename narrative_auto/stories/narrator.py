@@ -61,7 +61,7 @@ class Narrator:
         self._renderers: list[Any] | None = None
         self._tell_open = tell_open
         self._told_open: dict[tuple[int, int, int], int] = {}
-        self._announced: set[tuple[int, int, int]] = set()
+        self._announced: dict[tuple[int, int, int], int] = {}
         self._index = 0
         self._folded = 0
         self._second = (0, 0)
@@ -100,6 +100,9 @@ class Narrator:
         self._deliver_open(calls)
         self._deliver_notable()
         self._flush()
+        still_open = {(call.lane, call.started, call.site) for call in calls}
+        self._announced = {key: index for key, index in self._announced.items() if key in still_open}
+        self._told_open = {key: told for key, told in self._told_open.items() if key in still_open}
         return True
 
     def _tell_long_open(self, calls: list[OpenCall]) -> None:
@@ -122,33 +125,34 @@ class Narrator:
 
     def _deliver_open(self, calls: list[OpenCall]) -> None:
         now = time.perf_counter_ns()
-        open_keys = set()
+        caller = 0
         for call in calls:
+            caller = caller if call.depth else 0
             key = (call.lane, call.started, call.site)
-            open_keys.add(key)
-            if key in self._announced or now - call.started < self._min_duration:
-                continue
-            self._announced.add(key)
-            self._deliver(self._stage_started(call.site, call.lane, call.started, call.caller_started, calls))
-        self._told_open = {key: told for key, told in self._told_open.items() if key in open_keys}
+            if key not in self._announced and now - call.started >= self._min_duration:
+                self._announce(key, caller, call.caller_started)
+            caller = call.site
 
-    def _stage_started(self, site: int, lane: int, started: int, caller_started: int, calls: list[OpenCall]) -> Any:
+    def _announce(self, key: tuple[int, int, int], caller: int, caller_started: int) -> None:
+        """Deliver the `StageStarted` of a call."""
         from narrative_auto.stories.events import StageStarted
 
-        caller = next((one.site for one in calls if one.lane == lane and one.started == caller_started), 0)
+        lane, started, site = key
+        index = self._announced[key] = self._index
         self._index += 1
-        return StageStarted(
-            self.story_id,
-            self._name(site),
-            self.moment(started),
-            self._index - 1,
-            self._name(caller) or None,
-            self.story_name,
-            self.story_id,
-            f"{lane}-{started}",
-            f"{lane}-{caller_started}" if caller_started else "",
-            lane,
-        )
+        common = self._common(caller, lane, started, caller_started)
+        self._deliver(StageStarted(self.story_id, self._name(site), self.moment(started), index, **common))
+
+    def _common(self, caller: int, lane: int, started: int, caller_started: int) -> dict[str, Any]:
+        """Return the fields that all events of one stage have; a stage is known by its lane and its start."""
+        return {
+            "parent_stage_name": self._name(caller) or None,
+            "story_name": self.story_name,
+            "root_story_id": self.story_id,
+            "stage_id": f"{lane}-{started}",
+            "parent_stage_id": f"{lane}-{caller_started}" if caller_started else "",
+            "lane": lane,
+        }
 
     def _name(self, site: int) -> str:
         return self.recorder.sites[site].name
@@ -157,7 +161,7 @@ class Narrator:
         calls, dropped = self.recorder.drain()
         self._folded += dropped
         for call in calls:
-            if self._within_limits(call):
+            if (call.lane, call.started, call.site) in self._announced or self._within_limits(call):
                 self._deliver_finished(call)
             else:
                 self._folded += 1
@@ -175,29 +179,15 @@ class Narrator:
         return True
 
     def _deliver_finished(self, call: NotableCall) -> None:
-        from narrative_auto.stories.events import StageCompleted, StageFailed, StageStarted
+        from narrative_auto.stories.events import StageCompleted, StageFailed
 
         key = (call.lane, call.started, call.site)
-        common: dict[str, Any] = {
-            "parent_stage_name": self._name(call.caller) or None,
-            "story_name": self.story_name,
-            "root_story_id": self.story_id,
-            "stage_id": f"{call.lane}-{call.started}",
-            "parent_stage_id": f"{call.lane}-{call.caller_started}" if call.caller_started else "",
-            "lane": call.lane,
-        }
-        name = self._name(call.site)
-        if key in self._announced:
-            self._announced.discard(key)
-        else:
-            self._index += 1
-            self._deliver(
-                StageStarted(self.story_id, name, self.moment(call.started), stage_index=self._index - 1, **common)
-            )
-        common["stage_index"] = self._index - 1
+        if key not in self._announced:
+            self._announce(key, call.caller, call.caller_started)
+        common = self._common(call.caller, call.lane, call.started, call.caller_started)
+        common["stage_index"] = self._announced.pop(key)
         common["running_seconds"] = call.running / 1e9
-        duration = (call.ended - call.started) / 1e9
-        ended = self.moment(call.ended)
+        name, ended, duration = self._name(call.site), self.moment(call.ended), (call.ended - call.started) / 1e9
         if call.error:
             self._deliver(StageFailed(self.story_id, name, ended, duration, call.error, **common))
         else:

@@ -63,12 +63,21 @@ class Ticker:
     def _run(self, wake: _thread.LockType, gone: _thread.LockType) -> None:
         try:
             self._native_id = _thread.get_native_id()
+            _block_signals()
             self._prepare()
             while not wake.acquire(timeout=self._interval):
                 if not self._work():
                     break
         finally:
             gone.release()
+
+
+def _block_signals() -> None:
+    """Leave every signal to the program's own threads: one that is delivered here would not wake a blocked one."""
+    import _signal  # type: ignore[import-not-found] # the C module: `signal` would import enum
+
+    if hasattr(_signal, "pthread_sigmask"):
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
 
 
 def _wait_until_gone(native_id: int, limit: float = 0.05) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import stat
 import sys
@@ -71,18 +70,6 @@ def test_a_program_without_stages_leaves_no_folder(write: Write, tmp_path: Path)
     lines = done.err.splitlines()
     assert lines[1] == f"no stages: no application code was imported under {tmp_path}"
     assert "--app-root" in lines[2]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_project(write: Write, tmp_path: Path) -> None:
-    """Where the project cannot be written, the story is kept elsewhere, and said so once."""
-    write("app/app.py", APP)
-    (tmp_path / "app").chmod(0o500)
-    done = narrative_run(
-        "--tell", "tree", sys.executable, "app/app.py", cwd=tmp_path, XDG_STATE_HOME=str(tmp_path / "state")
-    )
-    assert done.err.count("cannot be written") == 1
-    assert list((tmp_path / "state").rglob("stories.db"))
 
 
 def test_a_store_that_is_a_file_is_said_once(write: Write, tmp_path: Path) -> None:

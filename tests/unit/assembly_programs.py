@@ -7,7 +7,7 @@ not assembled); UNWIND names the exception's type.
 # The code is odd on purpose, so that every shape of code comes by: no tool is to straighten it.
 # fmt: off
 # mypy: ignore-errors
-# ruff: noqa: B904, C400, E501, E704, F821, PERF401, PLC3002, PLE0643, PLW0603, PT018, RUF015, SIM117, UP028
+# ruff: noqa: B904, C400, E704, F821, PERF401, PLC3002, PLE0643, PLW0603, PT018, RUF015, SIM117, UP028
 
 import asyncio
 import contextlib

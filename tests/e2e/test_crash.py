@@ -1,0 +1,230 @@
+"""Unhandled exceptions of every sort: Python's own traceback first, byte for byte, then ours, the same exit status."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Done, narrative_run, run
+
+Write = Callable[[str, str], Path]
+
+
+def crashed(write: Write, source: str, *options: str, **environ: str) -> tuple[Done, list[str]]:
+    """Run a failing program plain and recorded; return the recorded run and the lines of the report."""
+    folder = write("app.py", source).parent
+    plain = run(sys.executable, "app.py", cwd=folder, PYTHONIOENCODING="utf-8", **environ)
+    recorded = narrative_run(*options, sys.executable, "app.py", cwd=folder, **environ)
+    assert (recorded.status, recorded.out) == (plain.status, plain.out)
+    assert recorded.err.startswith(plain.err)
+    return recorded, recorded.err.removeprefix(plain.err).splitlines()
+
+
+def test_the_innermost_stage_is_named(write: Write) -> None:
+    """The stage that failed, not the one that let it pass."""
+    _, lines = crashed(write, "def a():\n    b()\ndef b():\n    c()\ndef c():\n    raise OSError(5, 'io')\na()\n")
+    assert " failed in c -- " in lines[0]
+    assert lines[1] == "OSError: [Errno 5] io"
+    assert "app.py:6 in c" in lines[3]
+
+
+def test_a_handled_exception_does_not_take_the_blame(write: Write) -> None:
+    """A failure after a handled one is blamed on its own stage."""
+    source = (
+        "def handled():\n    raise KeyError('k')\n"
+        "def later():\n    raise TypeError('t')\n"
+        "def main():\n    try:\n        handled()\n    except KeyError:\n        pass\n    later()\n"
+        "main()\n"
+    )
+    _, lines = crashed(write, source)
+    assert " failed in later -- " in lines[0]
+    path = next(line for line in lines if line.startswith("path"))
+    assert path.split(" > ")[-1] == "later"
+    assert "handled" in next(line for line in lines if line.startswith("before"))
+    assert "raised" in next(line for line in lines if line.startswith("before"))
+
+
+def test_a_cause_in_a_deeper_stage_is_the_place(write: Write) -> None:
+    """With an explicit cause the path goes on to where it all began."""
+    source = (
+        "def read():\n    raise OSError('disk')\n"
+        "def load():\n    try:\n        read()\n    except OSError as e:\n        raise ValueError('no data') from e\n"
+        "load()\n"
+    )
+    _, lines = crashed(write, source)
+    assert " failed in read -- " in lines[0]
+    assert lines[1:3] == ["ValueError: no data", "  from OSError: disk"]
+    assert next(line for line in lines if line.startswith("path")).startswith("path    load ")
+
+
+def test_a_suppressed_context_stays_hidden(write: Write) -> None:
+    """`raise … from None` shows no context."""
+    source = "def f():\n    try:\n        {}['x']\n    except KeyError:\n        raise ValueError('v') from None\nf()\n"
+    _, lines = crashed(write, source)
+    assert "KeyError" not in "\n".join(lines[:4])
+
+
+def test_a_failure_outside_any_stage(write: Write) -> None:
+    """An error at the top of the script has a place and no path."""
+    _, lines = crashed(write, "x = 1\ny = x / 0\n")
+    assert " failed -- " in lines[0]
+    assert "app.py:2 in <module>" in lines[3]
+    assert not any(line.startswith("path") for line in lines)
+
+
+def test_deep_recursion_is_folded(write: Write) -> None:
+    """A thousand frames fit into a few lines."""
+    source = (
+        "import sys\ndef down(n):\n    if n == 0:\n        raise ValueError('bottom')\n    down(n - 1)\ndown(900)\n"
+    )
+    _, lines = crashed(write, source)
+    assert len(lines) < 24
+    assert "×" in next(line for line in lines if line.startswith("path"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class E(Exception):\n    def __str__(self): raise RuntimeError('str')\ndef f(): raise E\nf()\n",
+        "class E(Exception):\n    def __str__(self): return 7\ndef f(): raise E\nf()\n",
+        "def f():\n    e = ValueError(1)\n    e.__cause__ = ValueError(2)\n    e.__cause__.__cause__ = e\n    raise e\nf()\n",
+        "def f(): raise ExceptionGroup('g', [ValueError(n) for n in range(50)])\nf()\n",
+        "def f(): exec(compile('1/0', 'gone.py', 'exec'))\nf()\n",
+        "import os\ndef f():\n    os.remove(__file__)\n    raise ValueError\nf()\n",
+        "def f(): raise ValueError('x' * 100_000)\nf()\n",
+        "def f(): raise ValueError('\\x1b[31mred\\x1b[0m \\ud800')\nf()\n",
+        "def f(): raise type('Ünïcode', (Exception,), {})('ä')\nf()\n",
+        "def f():\n    e = ValueError('v')\n    e.add_note('n1')\n    e.__notes__.append(5)\n    raise e\nf()\n",
+        "class M(type):\n    def __getattribute__(c, n): raise RuntimeError\nclass E(Exception, metaclass=M): pass\ndef f(): raise E\nf()\n",
+        "import sys\ndef f():\n    sys.stderr = None\n    raise ValueError\nf()\n",
+        "def f(): raise BaseException('base')\nf()\n",
+    ],
+)
+def test_nasty_exceptions(write: Write, source: str) -> None:
+    """Whatever the exception does, Python's own output and the status stay, and nothing of ours is a traceback."""
+    folder = write("app.py", source).parent
+    plain = run(sys.executable, "app.py", cwd=folder, PYTHONIOENCODING="utf-8")
+    write("app.py", source)
+    recorded = narrative_run(sys.executable, "app.py", cwd=folder)
+    assert (recorded.status, recorded.out) == (plain.status, plain.out)
+    assert recorded.err.startswith(plain.err)
+    rest = recorded.err.removeprefix(plain.err)
+    assert "narrative_auto: " not in rest
+    assert "Traceback" not in rest
+    assert rest.startswith("-- narrative -- app.py -")
+    assert max(map(len, rest.splitlines())) <= 200
+
+
+def test_secrets_stay_out_of_the_report_the_dump_and_the_store(write: Write, tmp_path: Path) -> None:
+    """Passwords in messages, URLs, source lines and the command line appear nowhere but in Python's own traceback."""
+    source = (
+        "def connect(url):\n"
+        "    password = 'hunter2-in-source'; raise ConnectionError('cannot reach ' + url + ' token=tok-in-message')\n"
+        "connect('postgres://me:hunter2-in-url@db/x')\n"
+    )
+    write("app.py", source)
+    command = (sys.executable, "app.py", "--password", "hunter2-in-argv")
+    plain = run(*command, cwd=tmp_path, PYTHONIOENCODING="utf-8")
+    recorded = narrative_run(*command, cwd=tmp_path)
+    ours = recorded.err.removeprefix(plain.err)
+    kept = [path for path in (tmp_path / ".narrative").rglob("*") if path.is_file()]
+    assert {path.suffix for path in kept} >= {".json", ".db"}
+    for text in [ours, *(path.read_bytes().decode("latin-1") for path in kept)]:
+        for secret in ("hunter2", "tok-in-message"):
+            assert secret not in text
+    assert "[redacted]" in ours
+
+
+def test_exit_status_is_in_the_heading(write: Write) -> None:
+    """A program that asks for a status is not called ok, and there is no crash report."""
+    folder = write("app.py", "import sys\ndef main():\n    return 3\nsys.exit(main())\n").parent
+    done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=folder)
+    assert done.status == 3
+    assert " exit status 3 -- " in done.err.splitlines()[0]
+    assert "failed" not in done.err
+
+
+def test_an_interrupt_shows_where_the_time_went(write: Write) -> None:
+    """Ctrl-C: Python's traceback, death by the signal, and the tree so far."""
+    source = "import signal\ndef inner():\n    signal.raise_signal(signal.SIGINT)\ndef main():\n    inner()\nmain()\n"
+    folder = write("app.py", source).parent
+    done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=folder)
+    assert done.status == -2
+    heading = next(line for line in done.err.splitlines() if line.startswith("-- narrative"))
+    assert " interrupted -- " in heading
+    assert "  main " in done.err
+
+
+def test_a_hook_that_does_not_hand_on_is_met_at_the_end(write: Write) -> None:
+    """A program with a hook of its own prints what it wants; the report comes all the same, last."""
+    source = (
+        "import sys\ndef hook(*_): print('sorry', file=sys.stderr)\nsys.excepthook = hook\n"
+        "def main(): raise ValueError('own')\nmain()\n"
+    )
+    recorded, lines = crashed(write, source)
+    assert recorded.err.startswith("sorry\n")
+    assert " failed in main -- " in lines[0]
+
+
+def test_a_chained_hook_is_called_once(write: Write) -> None:
+    """A program's hook that hands on to ours prints once, and there is one report."""
+    source = (
+        "import sys\nbefore = sys.excepthook\n"
+        "def hook(*a):\n    print('mine', file=sys.stderr)\n    before(*a)\nsys.excepthook = hook\n"
+        "def main(): raise ValueError('own')\nmain()\n"
+    )
+    recorded, lines = crashed(write, source)
+    assert recorded.err.count("mine\n") == 1
+    assert sum(" failed in main -- " in line for line in lines) == 1
+
+
+def test_a_full_disk_for_the_dump_is_one_line(write: Write, tmp_path: Path) -> None:
+    """A dump that cannot be written is said in a line; the report comes."""
+    (tmp_path / "kept").mkdir()
+    write("kept/crashes", "a file where the folder should be")
+    recorded, lines = crashed(
+        write, "def main(): raise ValueError('v')\nmain()\n", "--store", "kept", XDG_STATE_HOME=str(tmp_path / "state")
+    )
+    assert recorded.err.count("cannot be written") == 1
+    assert any(" failed in main -- " in line for line in lines)
+
+
+def test_tracebacks_of_modules_and_commands_are_as_plain(write: Write) -> None:
+    """`python -m` has runpy's frames in plain Python too, and keeps them."""
+    folder = write("app.py", "def main(): raise ValueError('v')\nmain()\n").parent
+    plain = run(sys.executable, "-m", "app", cwd=folder, PYTHONIOENCODING="utf-8")
+    recorded = narrative_run(sys.executable, "-m", "app", cwd=folder)
+    assert "runpy" in plain.err
+    assert recorded.err.startswith(plain.err)
+    assert "-- narrative -- python -m app -" in recorded.err
+
+
+def test_the_dump_is_json_with_the_records(write: Write, tmp_path: Path) -> None:
+    """What a tool wants to read: format, error, frames, path, the last records with times since the story's start."""
+    crashed(write, "def a(): pass\ndef main():\n    a()\n    raise ValueError('v')\nmain()\n")
+    (path,) = (tmp_path / ".narrative" / "crashes").glob("*.json")
+    dump = json.loads(path.read_bytes())
+    assert [record[1:] for record in dump["records"]] == [
+        ["main", "START"],
+        ["a", "START"],
+        ["a", "RETURN"],
+        ["main", "UNWIND"],
+    ]
+    assert [at for at, *_ in dump["records"]] == sorted(at for at, *_ in dump["records"])
+    assert dump["failure"]["frames"][-1]["function"] == "main"
+    assert dump["command"][-1] == "app.py"
+
+
+OPEN = "import time\ndef wait():\n    time.sleep(2.6)\ndef main():\n    wait()\nmain()\n"
+
+
+def test_a_stage_that_stays_open_gets_a_line(write: Write) -> None:
+    """While the program hangs, a person sees where."""
+    folder = write("app.py", OPEN).parent
+    done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=folder)
+    assert done.err.splitlines()[0] == "narrative: main > wait is open for 2 s"
+    assert narrative_run("--tell", "failure", sys.executable, "app.py", cwd=folder).err == ""
