@@ -123,6 +123,9 @@ def _more_lines(crash: Crash, width: int, here: str, dump: str) -> list[Line]:
 
 
 def relative(path: str, here: str) -> str:
-    """Return a path as short as it can be typed: relative where it lies below the current folder."""
-    inside = here.rstrip(os.sep) + os.sep
-    return path.removeprefix(inside)
+    """Return a path as it is typed with the fewest characters: relative to the current folder, or whole."""
+    try:
+        seen_from_here = os.path.relpath(path, here) if os.path.isabs(path) else path
+    except ValueError:  # on another drive
+        return path
+    return min(seen_from_here, path, key=len)
