@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 USAGE = 2
 
-# typer carries its own click since 0.20 and depends on it before; both export these through their subclasses.
+# Later typers carry their own click, earlier ones depend on it: these are the classes of whichever it is.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _ClickError: type[Exception] = _UsageError.__bases__[0]
 

@@ -56,8 +56,14 @@ class CrashHook:
         self.prepared: Any = None
 
     def install(self) -> None:
-        """Become the hook."""
+        """Become the hook.
+
+        Where the interpreter's own hook was in place, its name for that is ours too: `code.InteractiveConsole` compares
+        the two, and many a program's hook ends with `sys.__excepthook__(…)`.
+        """
         self._previous = sys.excepthook
+        if self._previous is sys.__excepthook__:
+            sys.__excepthook__ = self
         sys.excepthook = self
 
     @property
@@ -67,6 +73,9 @@ class CrashHook:
 
     def __call__(self, error_type: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         """Meet an exception that nothing has handled. The previous hook is called whatever happens to us."""
+        if _program_goes_on():
+            self._previous(error_type, error, traceback)
+            return
         shown = guarded("cleaning the traceback", self._clean, error, traceback)
         traceback = shown if shown is not None else traceback
         if isinstance(error, KeyboardInterrupt):
@@ -108,3 +117,14 @@ class CrashHook:
             error.__traceback__ = traceback
             sys.last_traceback = traceback
         return traceback
+
+
+def _program_goes_on() -> bool:
+    """Return whether somebody in the program calls the hook: a console of its own (`code.interact`), a logger.
+
+    The interpreter calls it when no frame of the program is left, at most those of other hooks that hand on to ours.
+    """
+    frame = sys._getframe(1)  # noqa: SLF001 - the question is who calls
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code.co_name in {"<module>", "_run_module_as_main"}

@@ -11,7 +11,7 @@ import _thread
 import os
 import sys
 import time
-from importlib.machinery import BuiltinImporter, FrozenImporter, SourceFileLoader, SourcelessFileLoader
+from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 
 from narrative_auto.errors import attempted, guarded
 
@@ -76,10 +76,6 @@ class NarrativeFinder:
         finders = list(sys.meta_path)
         behind = finders[finders.index(self) + 1 :] if self in finders else []
         for finder in behind:
-            if finder is BuiltinImporter and fullname not in sys.builtin_module_names:
-                continue
-            if finder is FrozenImporter and path is not None:
-                continue  # no frozen package has application code; the machinery asks it again if we find nothing
             find_spec = getattr(finder, "find_spec", None)
             if find_spec is None:
                 continue

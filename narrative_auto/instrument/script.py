@@ -47,15 +47,18 @@ class ExitWatch:
 
     Attributes:
         status: the exit status of `SystemExit`; None while the module has not been left by one.
+        left_by: the identity of the exception that left the module, 0 for none; the exception itself is not kept.
     """
 
-    __slots__ = ("status",)
+    __slots__ = ("left_by", "status")
     __hash__ = object.__hash__
 
     def __init__(self) -> None:
         self.status: int | None = None
+        self.left_by = 0
 
     def __eq__(self, error: object) -> bool:
+        self.left_by = id(error)
         if isinstance(error, SystemExit):
             code = error.code
             if code is None:

@@ -48,7 +48,7 @@ class Run:
         self.left_plain: list[tuple[str, str, str]] = []
         self.watch = ExitWatch()
         min_duration = int(chosen.min_duration * 1e9)
-        self.recorder = PureRecorder(min_duration, self._first_call)
+        self.recorder = PureRecorder(min_duration, self._wake)
         self.scope = Scope(chosen.app_roots or what.app_roots(), chosen.include, chosen.exclude, private=chosen.private)
         engine = RewriteEngine(self.recorder, self.scope, self._leave_plain)
         self.finder = NarrativeFinder(engine, self.scope, self._leave_plain, what.modules, self.watch.finish)
@@ -109,7 +109,7 @@ class Run:
     def _is_wanted_script(self, path: str) -> bool:
         return self.scope.module("__main__", path).instrument
 
-    def _first_call(self) -> None:
+    def _wake(self) -> None:
         guarded("starting the narrator", self.narrator.ticker.start)
 
     def _before_fork(self) -> None:

@@ -43,13 +43,14 @@ def hook_folder() -> str:
 def resolve(command: list[str]) -> list[str]:
     """Return the command with the path of what is to be executed in front.
 
-    A Python file that cannot be executed itself is run by this interpreter.
+    A Python file is run by this interpreter, unless it was named by a path and can be executed itself.
 
     Raises:
         CommandError: there is no such command, or it cannot be executed; the message is one line.
     """
     name = command[0]
-    if name.endswith((".py", ".pyw")) and os.path.isfile(name) and not os.access(name, os.X_OK):
+    named_by_path = os.path.dirname(name) != ""
+    if name.endswith((".py", ".pyw")) and os.path.isfile(name) and not (named_by_path and os.access(name, os.X_OK)):
         return [sys.executable, *command]
     path = shutil.which(name)
     if path is not None:

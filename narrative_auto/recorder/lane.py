@@ -6,6 +6,7 @@ from narrative_auto.recorder.layout import WORDS_PER_RECORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 NOTABLE_LIMIT = 16_384
@@ -31,12 +32,15 @@ class Lane:
         head: the word at which the next record goes; counts on for ever, so `head // 2` is the number of records.
         stack: the calls that are running, a sentinel below them.
         callees: per caller's site the rows of what it called.
-        notable, unwound: finished calls, as `NotableCall` and `Unwound` describe them.
+        notable: finished calls, as `NotableCall` describes them.
+        unwound: calls left by exceptions, as `PureRecorder.unwound` describes them.
+        dropped: notable calls for which there was no room.
+        wake: called, once, when there is something to tell; None when somebody listens.
     """
 
-    __slots__ = ("callees", "dropped", "head", "ident", "mask", "notable", "number", "ring", "stack", "unwound")
+    __slots__ = ("callees", "dropped", "head", "ident", "mask", "notable", "number", "ring", "stack", "unwound", "wake")
 
-    def __init__(self, number: int, ident: int, records: int) -> None:
+    def __init__(self, number: int, ident: int, records: int, wake: Callable[[], object] | None = None) -> None:
         self.number = number
         self.ident = ident
         self.ring = memoryview(bytearray(records * WORDS_PER_RECORD * 8)).cast("Q")
@@ -48,13 +52,26 @@ class Lane:
         self.notable: list[tuple[Any, ...]] = []
         self.unwound: list[tuple[Any, ...]] = []
         self.dropped = 0
+        self.wake = wake
 
     def row(self, number: int, caller: list[Any], now: int) -> list[Any]:
         """Return the new row of an edge: the site `number`, called from the site of the entry `caller`."""
         callees = self.callees.setdefault(number, {})
         row: list[Any] = [0, 0, 0, 0, 0, callees, number, caller[NUMBER], now, {}]
         caller[ROW][CALLEES][number] = row
+        self.woken()
         return row
+
+    def woken(self) -> None:
+        """Call whoever waits for something to tell."""
+        wake, self.wake = self.wake, None
+        if wake is not None:
+            wake()
+
+    def forget(self) -> None:
+        """Take the totals apart, which refer to each other: a program may have switched the collector off."""
+        for callees in self.callees.values():
+            callees.clear()
 
     def rows(self) -> list[list[Any]]:
         """Return all rows, also while the lane's thread adds to them."""

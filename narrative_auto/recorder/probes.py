@@ -81,6 +81,8 @@ def _find(stack: list[list[Any]], number: int) -> list[Any] | None:
 
 def _note(lane: Lane, entry: list[Any], now: int, running: int, error: str) -> None:
     """Queue a finished call as notable."""
+    if lane.wake is not None:
+        lane.woken()
     if len(lane.notable) >= NOTABLE_LIMIT:
         lane.dropped += 1
         return

@@ -35,6 +35,7 @@ from narrative_auto.recorder.sites import FUNCTION, Site, SiteTable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -56,16 +57,16 @@ class PureRecorder:
 
     Args:
         min_duration: ns from which a finished call is notable.
-        on_first_call: called once, in the thread that reached the first probe, after that call was recorded.
+        wake: called, from a thread that has recorded something new, when there is something to tell.
     """
 
     name = "pure"
 
-    def __init__(self, min_duration: int = 1_000_000, on_first_call: Any = None) -> None:
+    def __init__(self, min_duration: int = 1_000_000, wake: Callable[[], object] | None = None) -> None:
         self.sites = SiteTable()
         self.min_duration = min_duration
         self.lanes: list[Lane] = []
-        self._on_first_call = on_first_call
+        self._wake = wake
         self._retired: dict[tuple[int, int], Edge] = {}
         self._retired_notable: list[tuple[Any, ...]] = []
         self._retired_records = 0
@@ -109,12 +110,10 @@ class PureRecorder:
         with self._lock:
             self._lane_count += 1
             number = self._lane_count
-        lane = Lane(number, _thread.get_ident(), RING_RECORDS if number == 1 else THREAD_RING_RECORDS)
+        lane = Lane(number, _thread.get_ident(), RING_RECORDS if number == 1 else THREAD_RING_RECORDS, self._wake)
         self.lanes.append(lane)
         self._local.lane = lane
         self._local.retiring = _Retiring(self._retire, lane)
-        if number == 1 and self._on_first_call is not None:
-            self._on_first_call()
         return lane
 
     def current_lane(self) -> Lane | None:
@@ -132,6 +131,7 @@ class PureRecorder:
             self._retired_notable += lane.notable
             del self._retired_notable[:-NOTABLE_LIMIT]
             self._retired_records += lane.head // WORDS_PER_RECORD
+            lane.forget()
 
     @staticmethod
     def _fold(edges: dict[tuple[int, int], Edge], row: list[Any]) -> None:
@@ -207,7 +207,9 @@ class PureRecorder:
         self._lock.acquire()
 
     def after_fork(self) -> None:
-        """Go on in the parent process."""
+        """Go on in the parent process, where nobody listens until there is something to tell."""
+        for lane in self.lanes:
+            lane.wake = self._wake
         self._lock.release()
 
     def begin_child(self) -> None:
@@ -218,6 +220,7 @@ class PureRecorder:
         self._retired, self._retired_notable, self._retired_records = {}, [], 0
         if lane is None:
             return
+        lane.wake = self._wake
         lane.head, lane.notable, lane.unwound, lane.dropped = 0, [], [], 0
         for row in lane.rows():
             row[CALLS] = row[TOTAL] = row[SELF] = row[LONGEST] = row[RAISED] = 0

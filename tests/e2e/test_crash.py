@@ -170,10 +170,11 @@ def test_a_hook_that_does_not_hand_on_is_met_at_the_end(write: Write) -> None:
     assert " failed in main -- " in lines[0]
 
 
-def test_a_chained_hook_is_called_once(write: Write) -> None:
-    """A program's hook that hands on to ours prints once, and there is one report."""
+@pytest.mark.parametrize("before", ["sys.excepthook", "sys.__excepthook__"])
+def test_a_chained_hook_is_called_once(write: Write, before: str) -> None:
+    """A program's hook that hands on, to whom it found or to the interpreter's own, prints once; there is one report."""
     source = (
-        "import sys\nbefore = sys.excepthook\n"
+        f"import sys\nbefore = {before}\n"
         "def hook(*a):\n    print('mine', file=sys.stderr)\n    before(*a)\nsys.excepthook = hook\n"
         "def main(): raise ValueError('own')\nmain()\n"
     )
@@ -228,3 +229,19 @@ def test_a_stage_that_stays_open_gets_a_line(write: Write) -> None:
     done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=folder)
     assert done.err.splitlines()[0] == "narrative: main > wait is open for 2 s"
     assert narrative_run("--tell", "failure", sys.executable, "app.py", cwd=folder).err == ""
+
+
+def test_a_console_of_the_program_s_own_is_no_crash(write: Write) -> None:
+    """Errors typed into `code.interact`, or handed to the hook for printing, are printed as plain and end nothing."""
+    source = (
+        "import code, sys\n"
+        "def main():\n"
+        "    console = code.InteractiveConsole()\n"
+        "    console.push('1/0')\n"
+        "    try:\n        {}['x']\n    except KeyError:\n        sys.excepthook(*sys.exc_info())\n"
+        "    return 0\n"
+        "sys.exit(main())\n"
+    )
+    recorded, lines = crashed(write, source, "--tell", "tree")
+    assert recorded.status == 0
+    assert " ok -- " in lines[0]

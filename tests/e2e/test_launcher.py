@@ -47,6 +47,13 @@ def test_an_executable_script_runs_itself(write: Write, tmp_path: Path) -> None:
     assert "  main " in done.err
 
 
+def test_an_executable_script_without_a_path_is_run_by_this_python(write: Write, tmp_path: Path) -> None:
+    """`narrative-run app.py` works whether or not the file may be executed; a shell would not look here."""
+    write("app.py", f"#!/no/such/python\n{APP}").chmod(0o755)
+    done = narrative_run("--tell", "tree", "app.py", "a", cwd=tmp_path)
+    assert (done.status, done.out) == (0, b"['a']\n")
+
+
 def test_a_console_script_tells_the_story_of_the_current_folder(write: Write, tmp_path: Path) -> None:
     """`narrative-run pytest` tells about the code under test, not about pytest."""
     write("shop.py", "def price(n):\n    return 2 * n\n")

@@ -1,0 +1,94 @@
+"""Forks, threads and workers: whose story is whose."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.conftest import COMMANDS, narrative_run, run
+
+Write = Callable[[str, str], Path]
+
+NARRATIVE = COMMANDS / "narrative"
+
+FORKS = """
+import os, sys, time, warnings
+warnings.simplefilter('error')
+def work(): time.sleep(0.02)
+def main():
+    work()
+    for n in range(3):
+        pid = os.fork()
+        if pid == 0:
+            work()
+            sys.exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        work()
+main()
+"""
+
+WORKER = """
+import multiprocessing, time
+def work(n):
+    time.sleep(0.4)
+    return n
+if __name__ == '__main__':
+    with multiprocessing.get_context('fork').Pool(2) as pool:
+        print(pool.map(work, range(2)))
+"""
+
+THREADS = """
+import threading
+def inner(): pass
+def work():
+    for _ in range(100): inner()
+def main():
+    threads = [threading.Thread(target=work) for _ in range(20)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+main()
+"""
+
+
+def shown(folder: Path, name: str) -> list[str]:
+    """Return the whole trees of the stories called `name`."""
+    listed = run(NARRATIVE, "stories", "--last", "20", cwd=folder).out.decode().splitlines()
+    return [
+        run(NARRATIVE, "story", line.split()[0], cwd=folder, PYTHONIOENCODING="utf-8").out.decode()
+        for line in listed
+        if name in line
+    ]
+
+
+def test_a_program_that_forks(write: Write, tmp_path: Path) -> None:
+    """The parent's story has its own calls only; each child that ends normally has a story; nothing warns."""
+    write("app.py", FORKS)
+    done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=tmp_path)
+    assert done.status == 0, done.err
+    heading, main, work, *_ = done.err.splitlines()
+    assert " ok -- " in heading
+    assert main.split()[0] == "main"
+    assert work.split()[:3] == ["└─", "work", "×4"]
+    stories = shown(tmp_path, "app.py")
+    assert len(stories) == 4
+    assert sum("child of " in story for story in stories) == 3
+    assert sum("×4" in story for story in stories) == 1
+
+
+def test_workers_of_a_pool_are_seen_although_they_end_abruptly(write: Write, tmp_path: Path) -> None:
+    """A forked worker ends by os._exit: what was notable before is kept, its end was not seen."""
+    write("app.py", WORKER)
+    done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=tmp_path)
+    assert done.out == b"[0, 1]\n"
+    listed = run(NARRATIVE, "stories", cwd=tmp_path).out.decode()
+    assert "no end seen" in listed
+
+
+def test_threads_count_together(write: Write, tmp_path: Path) -> None:
+    """Twenty threads: every call is counted, also of threads that have ended."""
+    write("app.py", THREADS)
+    done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=tmp_path)
+    rows = {line.split("─ ")[-1].split()[0]: line.split() for line in done.err.splitlines()[1:-2]}
+    assert "×20" in rows["work"]
+    assert "×2000" in rows["inner"]
