@@ -23,6 +23,18 @@ class DeclinedError(NarrativeError):
     """A function or module is left as it was; the message is the reason."""
 
 
+class CommandError(NarrativeError):
+    """A command cannot be started.
+
+    Attributes:
+        status: the exit status that a shell would give.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class StoreError(NarrativeError):
     """A store of past stories is missing, or cannot be read or written."""
 
@@ -38,16 +50,11 @@ def set_strict(*, strict: bool) -> None:
 
 def tell_fault(what: str, fault: BaseException) -> None:
     """Say on stderr, once for each kind of work, that a part of this package failed and is off."""
-    import sys  # off the warm path
-
     if what in _told:
         return
     _told.add(what)
-    stream = sys.__stderr__
-    if stream is not None and not stream.closed:
-        stream.write(
-            f"narrative_auto: {what} failed and is off, the program goes on ({type(fault).__name__}: {fault})\n"
-        )
+    text = attempted(str, fault) or ""
+    say(f"{what} failed and is off, the program goes on ({type(fault).__name__}: {text})")
 
 
 def guarded(
@@ -71,6 +78,31 @@ def guarded(
         if _strict:
             raise
         tell_fault(what, fault)
+        return None
+
+
+def say(line: str) -> None:
+    """Write a line of ours to stderr, wherever that leads; nothing comes of it if it cannot be written."""
+    import sys  # off the warm path
+
+    stream = sys.__stderr__
+    if stream is not None and line not in _told:
+        _told.add(line)
+        attempted(stream.write, f"narrative_auto: {line}\n")
+
+
+def shielded(
+    what: str, function: Callable[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs
+) -> Result | None:
+    """Do as `guarded` does, and let nothing else out either: for what stands between an exception and its traceback.
+
+    Not even Ctrl-C in our part, or a `__str__` that raises it, may lose the program's own traceback.
+    """
+    try:
+        return guarded(what, function, *args, **kwargs)
+    except BaseException as fault:
+        if _strict and isinstance(fault, Exception):
+            raise
         return None
 
 

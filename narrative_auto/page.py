@@ -144,3 +144,17 @@ def duration(seconds: float) -> str:
 def thousands(number: int) -> str:
     """Return a whole number with thin groups: `9 003`."""
     return f"{number:,}".replace(",", " ")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 site`, `9 003 calls`."""
+    return f"{thousands(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def relative(path: str, here: str) -> str:
+    """Return a path as it is typed with the fewest characters: relative to the current folder, or whole."""
+    try:
+        seen_from_here = os.path.relpath(path, here) if os.path.isabs(path) else path
+    except ValueError:  # on another drive
+        return path
+    return min(seen_from_here, path, key=len)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import sys
 
-from narrative_auto.errors import SettingError, tell_fault
+from narrative_auto.errors import SettingError, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
 ENGINES = ("auto", "rewrite")
@@ -22,7 +22,16 @@ SWITCH = "NARRATIVE_AUTO"
 """Set to anything but "" and "0": the start-up hook starts the recorder."""
 
 STORY = "NARRATIVE_STORY"
-"""Set by the first process of a launch, as `STORY_ID:PID`, for its children: they store and do not tell."""
+"""Set by a process for its children, as `STORY_ID:PID:ROOT_STORY_ID`: they store and do not tell.
+
+PID is that of the process that tells, which may replace itself by `exec`; 0 in a process that does not.
+"""
+
+LAUNCHED = "NARRATIVE_LAUNCHED"
+"""Set by narrative-run to what stderr gets unless a setting says otherwise: "tree" on a terminal, else "line"."""
+
+STRICT = "NARRATIVE_STRICT"
+"""Set by tests: faults of ours are raised instead of being told."""
 
 
 class Settings:
@@ -197,7 +206,7 @@ def load(
 
     Args:
         environ: the environment variables.
-        folder: where the search for a pyproject.toml begins.
+        folder: where the search for a pyproject.toml begins; "" not to search.
         command_line: {setting: (option, text)} as typed.
 
     Raises:
@@ -205,7 +214,7 @@ def load(
     """
     texts = {name: (variable(name), environ[variable(name)]) for name in DEFAULTS if environ.get(variable(name))}
     texts.update(command_line or {})
-    if len(texts) < len(DEFAULTS):
+    if folder and len(texts) < len(DEFAULTS):
         texts = {**_from_pyproject(folder), **texts}
     return Settings(**{name: PARSERS[name](source, text) for name, (source, text) in texts.items()})
 
@@ -219,17 +228,17 @@ def load_or_default(environ: Mapping[str, str], folder: str) -> Settings:
             try:
                 PARSERS[name](variable(name), text)
             except SettingError as error:
-                tell_fault(f"reading the environment ({error})", error)
+                say(f"{error}; it is left out")
                 del usable[variable(name)]
     try:
         return load(usable, folder)
     except SettingError as error:
-        tell_fault("reading pyproject.toml", error)
+        say(f"{error}; the table is left out")
         return Settings()
 
 
-def to_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment variables from which `load` makes the same settings."""
+def to_environment(settings: Settings, names: Iterable[str] | None = None) -> dict[str, str]:
+    """Return the environment variables from which `load` makes the same settings, all or those of some names."""
     texts = {
         "engine": settings.engine,
         "app_roots": os.pathsep.join(settings.app_roots),
@@ -240,7 +249,8 @@ def to_environment(settings: Settings) -> dict[str, str]:
         "tell": settings.tell,
         "store": settings.store,
     }
-    return {variable(name): text for name, text in texts.items() if text}
+    chosen = texts if names is None else list(names)
+    return {variable(name): texts[name] for name in chosen if texts[name]}
 
 
 def is_on(environ: Mapping[str, str]) -> bool:
@@ -248,10 +258,10 @@ def is_on(environ: Mapping[str, str]) -> bool:
     return environ.get(SWITCH, "") not in {"", "0"}
 
 
-def parent_story(environ: Mapping[str, str]) -> tuple[str, int]:
-    """Return the story's id and the process number that `STORY` names, or ("", 0)."""
-    story_id, _, pid = environ.get(STORY, "").partition(":")
-    return (story_id, int(pid)) if pid.isdigit() else ("", 0)
+def parent_story(environ: Mapping[str, str]) -> tuple[str, int, str]:
+    """Return the story's id, the process number and the root story's id that `STORY` names, or ("", 0, "")."""
+    story_id, pid, root, *_ = [*environ.get(STORY, "").split(":"), "", ""]
+    return (story_id, int(pid), root) if pid.isdigit() and root else ("", 0, "")
 
 
 def current_environment() -> Mapping[str, str]:
@@ -259,9 +269,14 @@ def current_environment() -> Mapping[str, str]:
     return os.environ
 
 
-def announce_story(story_id: str) -> None:
+def announce_story(story_id: str, root_story_id: str, *, tells: bool) -> None:
     """Let the processes that this one starts know whose children they are."""
-    os.environ[STORY] = f"{story_id}:{os.getpid()}"
+    os.environ[STORY] = f"{story_id}:{os.getpid() if tells else 0}:{root_story_id}"
+
+
+def python_path(environ: Mapping[str, str]) -> list[str]:
+    """Return the entries of `PYTHONPATH`."""
+    return [folder for folder in environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
 
 
 def original_arguments() -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 
 NAME = ".narrative"
 DATABASE = "stories.db"
@@ -29,8 +28,10 @@ def prepare(wanted: str, project: str, environ_state_home: str = "") -> tuple[st
     second = os.path.join(state, "narrative", os.path.basename(project) or "root")
     if os.path.isabs(state) and not _make(second):
         return second, f"narrative: {first} cannot be written ({fault}), the story is kept in {second}"
+    third = os.path.join("/tmp", f"narrative-{os.urandom(6).hex()}")  # noqa: S108 - a new folder, the owner's alone
     try:
-        third = tempfile.mkdtemp(prefix="narrative-")
+        os.mkdir(third, 0o700)
+        os.mkdir(os.path.join(third, CRASHES), 0o700)
     except OSError:
         return "", f"narrative: {first} cannot be written ({fault}), the story is not kept; --store DIR names another"
     return third, f"narrative: {first} cannot be written ({fault}), the story is kept in {third}"
@@ -39,11 +40,12 @@ def prepare(wanted: str, project: str, environ_state_home: str = "") -> tuple[st
 def _make(folder: str) -> str:
     """Make a folder that only its owner can read, and that version control ignores; return what went wrong or ""."""
     try:
+        is_ours = os.path.basename(folder) == NAME or not os.path.exists(folder)
         os.makedirs(os.path.join(folder, CRASHES), mode=0o700, exist_ok=True)
-        if os.path.basename(folder) == NAME:
-            os.chmod(folder, 0o700)  # the owner alone, whatever the umask
         ignore = os.path.join(folder, ".gitignore")
-        if not os.path.exists(ignore):
+        if is_ours:
+            os.chmod(folder, 0o700)  # the owner alone, whatever the umask
+        if is_ours and not os.path.exists(ignore):
             with open(ignore, "w", encoding="utf-8") as file:
                 file.write("*\n")
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -59,11 +61,11 @@ def create_private(path: str) -> int:
 
 
 def find_upwards(start: str) -> str | None:
-    """Return the nearest `.narrative/` from a folder upwards, as git finds its own."""
+    """Return the nearest `.narrative/` with stories in it, from a folder upwards, as git finds its own."""
     folder = os.path.abspath(start)
     while True:
         candidate = os.path.join(folder, NAME)
-        if os.path.isdir(candidate):
+        if os.path.isfile(os.path.join(candidate, DATABASE)):
             return candidate
         above = os.path.dirname(folder)
         if above == folder:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from narrative_auto.errors import set_strict
+
 ROOT = Path(__file__).parent.parent
 COMMANDS = Path(sys.executable).parent
 TIMEOUT = 300.0
@@ -32,7 +34,8 @@ class Done:
 def clean_environment(**more: str) -> dict[str, str]:
     """Return the environment without what this package or a person's settings could have left in it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("NARRATIVE", "PYTHON", "XDG_"))}
-    return {**kept, "NO_COLOR": "1", **more}
+    # A fault of ours is raised in the process under test, so that no test passes over one that was swallowed.
+    return {**kept, "NO_COLOR": "1", "NARRATIVE_STRICT": "1", **more}
 
 
 def run(*command: str | Path, cwd: Path, **environ: str) -> Done:
@@ -77,6 +80,20 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     purelib = Path(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())
     (purelib / "borrowed.pth").write_text(f"{ROOT}\n{sysconfig.get_path('purelib')}\n")
     return python
+
+
+@pytest.fixture(autouse=True)
+def faults_are_raised() -> Iterator[None]:
+    """In this process too, unless a test is about what happens to a fault."""
+    set_strict(strict=True)
+    yield
+    set_strict(strict=False)
+
+
+@pytest.fixture
+def lenient() -> None:
+    """For tests about faults of ours: they are told and swallowed, as they are for a user."""
+    set_strict(strict=False)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -11,10 +10,11 @@ import typer
 from narrative_auto import __version__
 from narrative_auto.cli.messages import call
 from narrative_auto.launch import site_hook
+from narrative_auto.launch.program import current_folder
 
 PROGRAM = "narrative"
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Database = Annotated[
     str,
@@ -29,11 +29,15 @@ Database = Annotated[
 
 @app.callback(invoke_without_command=True)
 def narrative(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,  # noqa: FBT002
 ) -> None:
     """Look at the stories of past runs. Programs are run with narrative-run."""
     if version:
         sys.stdout.write(f"{PROGRAM} {__version__}\n")
+        raise typer.Exit(0)
+    if context.invoked_subcommand is None:
+        sys.stdout.write(context.get_help() + "\n")
         raise typer.Exit(0)
 
 
@@ -46,7 +50,7 @@ def stories(
     from narrative_auto.cli import past
     from narrative_auto.page import Page
 
-    Page(sys.stdout).write(past.list_lines(past.open_store(db, os.getcwd()), last))
+    Page(sys.stdout).write(past.list_lines(past.open_store(db, current_folder()), last))
 
 
 @app.command()
@@ -59,7 +63,7 @@ def story(
     from narrative_auto.page import Page
 
     page = Page(sys.stdout)
-    page.write(past.story_lines(past.open_store(db, os.getcwd()), story_id, page.width))
+    page.write(past.story_lines(past.open_store(db, current_folder()), story_id, page.width))
 
 
 @app.command()

@@ -22,7 +22,8 @@ _ClickError: type[Exception] = _UsageError.__bases__[0]
 
 def fail(program: str, message: str, status: int) -> int:
     """Write one line to stderr and return the exit status."""
-    sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
+    if sys.stderr is not None:
+        sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
     return status
 
 
@@ -36,7 +37,8 @@ def call(program: str, app: Callable[..., object], arguments: Sequence[str] | No
     """
     try:
         status = app(args=arguments, standalone_mode=False, prog_name=program)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except typer.Exit as asked:
         return int(asked.exit_code)
     except typer.Abort:

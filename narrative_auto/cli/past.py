@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from narrative_auto import store_folder
-from narrative_auto.page import Line, columns, cut, duration, printable, rule, thousands
+from narrative_auto.page import Line, columns, counted, cut, duration, printable, rule, thousands
 from narrative_auto.renderers.stored import StoredStories, StoredStory
 from narrative_auto.renderers.tree import tree_lines
 
@@ -109,11 +109,10 @@ def story_lines(store: StoredStories, prefix: str, width: int) -> list[Line]:
     totals = store.totals(story)
     lines.append([("", "")])
     if totals:
-        handled = bool(story.success)
-        lines += tree_lines(totals, story.duration_seconds, width, None, handled=handled)
+        lines += tree_lines(totals, story.duration_seconds, width, None)
         sites = len({total.site for total in totals})
         calls = sum(total.calls for total in totals)
-        text = f"{thousands(sites)} sites, {thousands(calls)} calls, own cost {story.own_cost * 100:.1f} %"
+        text = f"{counted(sites, 'site')}, {counted(calls, 'call')}, own cost {story.own_cost * 100:.1f} %"
         if story.folded:
             text += f"; {thousands(story.folded)} notable stages are in the totals only"
         lines.append([(text, "")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -10,10 +11,13 @@ import typer
 
 from narrative_auto import __version__, settings
 from narrative_auto.cli.messages import USAGE, call, fail
-from narrative_auto.errors import SettingError
+from narrative_auto.errors import CommandError, SettingError
 from narrative_auto.launch import runner
 
 PROGRAM = "narrative-run"
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C before the command has begun ends us as it would end it
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -86,23 +90,26 @@ def run(
     for folder in app_root or ():
         if not os.path.isdir(folder):
             return fail(PROGRAM, f"--app-root takes a folder, and {folder!r} is none", USAGE)
+        if os.pathsep in os.path.abspath(folder):
+            return fail(PROGRAM, f"--app-root takes a folder without {os.pathsep!r} in its path: {folder!r}", USAGE)
     return _launch(command, typed)
 
 
 def _launch(command: list[str], typed: dict[str, tuple[str, str]]) -> int:
     environ = settings.current_environment()
     try:
-        chosen = settings.load(environ, os.getcwd(), typed)
+        chosen = settings.load(environ, "", typed)
     except SettingError as error:
         return fail(PROGRAM, str(error), USAGE)
     try:
-        resolved = runner.resolve(command)
-        variables = runner.child_environment(environ, chosen, on_terminal=sys.stderr.isatty())
+        path, line = runner.resolve(command)
+        on_terminal = sys.stderr is not None and sys.stderr.isatty()
+        variables = runner.child_environment(environ, chosen, typed, on_terminal=on_terminal)
         blind = runner.blind_option(command)
-        if blind:
+        if blind and typed.get("tell", ("", ""))[1] != "nothing":
             fail(PROGRAM, f"{command[0]} {blind} ignores the start-up hook, so nothing is recorded: leave it out", 0)
-        runner.run(resolved, variables)
-    except runner.CommandError as error:
+        runner.run(path, line, variables)
+    except CommandError as error:
         return fail(PROGRAM, str(error), error.status)
 
 

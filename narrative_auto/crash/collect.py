@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import attempted
 from narrative_auto.failures.extract import Failure, codes_to_place, extract_failure
+from narrative_auto.failures.redaction import MOST_CHARACTERS
 from narrative_auto.failures.values import clean
 from narrative_auto.recorder.layout import RESUME, RETURN, START, TRANSITIONS, UNWIND, YIELD
+from narrative_auto.recorder.sites import FUNCTION, site_in
 from narrative_auto.stories.events import FailureOccurred
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import CodeType
 
     from narrative_auto.failures.redaction import Redactor
     from narrative_auto.recorder.pure import PureRecorder
@@ -37,7 +38,7 @@ class StageOnPath:
     Attributes:
         name: the stage's name.
         seconds: how long it had run when the exception left it; None where that is not known any more.
-        call: which call of the site it was, from 1; 0 where that is not known.
+        call: of the innermost stage, how many calls of it had begun; 0 for others, and for what can be suspended.
     """
 
     name: str
@@ -53,13 +54,13 @@ class CallBefore:
         seconds_before: how long before.
         name: the stage's name.
         outcome: "ok" or "raised".
-        seconds: its duration.
+        seconds: its duration; None for the end of what had been suspended.
     """
 
     seconds_before: float
     name: str
     outcome: str
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def collect(
         redactor: takes secrets out of every text.
     """
     failure = extract_failure(error, is_application=is_application, redactor=redactor)
-    sites = [site for site in map(site_of, codes_to_place(error)) if site is not None]
+    sites = [site for site in map(site_in, codes_to_place(error)) if site is not None and not site.released]
     path, failed_at = _path(recorder, sites, now)
     lane = recorder.current_lane()
     records = recorder.last_records(lane, RECORDS_IN_DUMP) if lane is not None else []
@@ -117,18 +118,17 @@ def collect(
         path=tuple(path),
         before=tuple(_before(recorder, records, failed_at)),
         records=tuple((at - started, recorder.sites[site].name, TRANSITIONS[kind]) for at, site, kind in records),
-        traceback_text=clean(redactor.text(text[-MOST_TRACEBACK_CHARACTERS:])),
+        traceback_text=clean(_tail(redactor.text(_tail(text, MOST_CHARACTERS)), MOST_TRACEBACK_CHARACTERS)),
         command=tuple(map(clean, redactor.arguments(sys.orig_argv))),
         python=sys.version.split()[0],
     )
 
 
-def site_of(code: CodeType) -> Any:
-    """Return the site whose probes are constants of a code object, None for code without probes."""
-    for constant in code.co_consts:
-        if hasattr(type(constant), "site"):
-            return constant.site
-    return None
+def _tail(text: str, most: int) -> str:
+    """Return the end of a text, from a line's beginning: half a secret is none that can be recognised."""
+    if len(text) <= most:
+        return text
+    return text[-most:].partition("\n")[2]
 
 
 def _path(recorder: PureRecorder, sites: list[Any], now: int) -> tuple[list[StageOnPath], int]:
@@ -145,30 +145,36 @@ def _path(recorder: PureRecorder, sites: list[Any], now: int) -> tuple[list[Stag
             path.append(StageOnPath(site.name, None, 0))
             continue
         position = found
-        _, _, began, ended, call = left[found]
+        _, _, began, ended = left[found]
         failed_at = min(failed_at, ended)
-        path.append(StageOnPath(site.name, (ended - began) / 1e9, call))
+        path.append(StageOnPath(site.name, (ended - began) / 1e9, 0))
+    if path and sites[-1].kind == FUNCTION:
+        calls = sum(edge.calls for edge in recorder.edges() if edge.site == sites[-1].number)
+        path[-1] = StageOnPath(path[-1].name, path[-1].seconds, calls)
     return path, failed_at
 
 
 def _before(recorder: PureRecorder, records: Iterable[tuple[int, int, int]], failed_at: int) -> list[CallBefore]:
     """Return the last calls that had ended when the failure began, oldest first."""
-    running: list[tuple[int, int]] = []
-    ended: list[tuple[int, int, int, int]] = []
-    for at, site, transition in records:
+    known = list(records)
+    while known and known[-1][2] == UNWIND:
+        del known[-1]  # the failure itself on its way out
+    running: list[tuple[int, int | None]] = []
+    ended: list[tuple[int, int, int, float | None]] = []
+    for at, site, transition in known:
         if at >= failed_at:
             break
         if transition in {START, RESUME}:
-            running.append((site, at))
+            running.append((site, at if transition == START else None))
         elif transition in {RETURN, UNWIND, YIELD}:
             while running:
                 open_site, began = running.pop()
                 if open_site == site:
                     if transition != YIELD:
-                        ended.append((at, site, transition, at - began))
+                        ended.append((at, site, transition, None if began is None else (at - began) / 1e9))
                     break
     return [
-        CallBefore((failed_at - at) / 1e9, recorder.sites[site].name, "raised" if kind == UNWIND else "ok", took / 1e9)
+        CallBefore((failed_at - at) / 1e9, recorder.sites[site].name, "raised" if kind == UNWIND else "ok", took)
         for at, site, kind, took in ended[-BEFORE:]
     ]
 

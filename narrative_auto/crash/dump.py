@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from narrative_auto import store_folder
+from narrative_auto.failures.values import clean
 
 if TYPE_CHECKING:
     from narrative_auto.crash.collect import Crash
@@ -35,11 +36,22 @@ def write_dump(crash: Crash, folder: str) -> str:
     crashes = os.path.join(folder, store_folder.CRASHES)
     _forget_old(crashes)
     path = os.path.join(crashes, f"{crash.story_id[:6]}.json")
-    content = orjson.dumps({"format": FORMAT, **asdict(crash)}, option=orjson.OPT_INDENT_2, default=str)
+    content = orjson.dumps({"format": FORMAT, **_encodable(asdict(crash))}, option=orjson.OPT_INDENT_2, default=str)
     descriptor = store_folder.create_private(path)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
     return path
+
+
+def _encodable(value: Any) -> Any:
+    """Return the same with texts that can be encoded: a path may hold bytes that are no characters."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {name: _encodable(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(one) for one in value]
+    return value
 
 
 def _forget_old(crashes: str) -> None:

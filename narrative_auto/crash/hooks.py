@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
 
-from narrative_auto.errors import guarded
+from narrative_auto.errors import guarded, shielded
 from narrative_auto.instrument.script import RUNPY_FRAMES
 
 TYPE_CHECKING = False
@@ -36,6 +37,7 @@ class CrashHook:
         prepare: given the exception before anything is printed; its result is handed to `report`.
         report: called after the previous hook.
         strip_runpy: whether the frames of `runpy` below `__main__` are there only because of us.
+        left_main: the identity of the exception that left `__main__`, 0 for none; None where that is not watched.
 
     Attributes:
         outcome: "failed" or "interrupted" once an exception went unhandled, "" before.
@@ -47,10 +49,13 @@ class CrashHook:
         prepare: Callable[[BaseException], Any],
         report: Callable[[Any], None],
         strip_runpy: Callable[[], bool],
+        left_main: Callable[[], int | None],
     ) -> None:
         self._prepare = prepare
         self._report = report
         self._strip_runpy = strip_runpy
+        self._left_main = left_main
+        self._thread = 0
         self._previous: Any = None
         self.outcome = ""
         self.prepared: Any = None
@@ -61,6 +66,7 @@ class CrashHook:
         Where the interpreter's own hook was in place, its name for that is ours too: `code.InteractiveConsole` compares
         the two, and many a program's hook ends with `sys.__excepthook__(…)`.
         """
+        self._thread = _thread.get_ident()
         self._previous = sys.excepthook
         if self._previous is sys.__excepthook__:
             sys.__excepthook__ = self
@@ -73,26 +79,42 @@ class CrashHook:
 
     def __call__(self, error_type: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         """Meet an exception that nothing has handled. The previous hook is called whatever happens to us."""
-        if _program_goes_on():
+        if not self._is_the_end(error):
             self._previous(error_type, error, traceback)
             return
-        shown = guarded("cleaning the traceback", self._clean, error, traceback)
+        shown = shielded("cleaning the traceback", self._clean, error, traceback)
         traceback = shown if shown is not None else traceback
-        if isinstance(error, KeyboardInterrupt):
+        if issubclass(type(error), KeyboardInterrupt):  # isinstance would ask the exception for its __class__
             self.outcome = "interrupted"
         else:
             self.outcome = "failed"
-            self.prepared = guarded("preparing the crash report", self._prepare, error)
+            self.prepared = shielded("preparing the crash report", self._prepare, error)
         self._previous(error_type, error, traceback)
         if self.prepared is not None:
-            guarded("reporting the crash", self._report, self.prepared)
+            shielded("reporting the crash", self._report, self.prepared)
+
+    def _is_the_end(self, error: BaseException) -> bool:
+        """Return whether the interpreter calls because the program has failed, not the program for a purpose.
+
+        Consoles (`code.interact`), loggers and hooks for threads call it too. Where `__main__` is watched, the end is
+        the exception that left it; else it comes in the main thread with no frame of the program below the hooks'.
+        """
+        if _thread.get_ident() != self._thread:
+            return False
+        left_main = self._left_main()
+        if left_main is not None:
+            return left_main == id(error)
+        frame = sys._getframe(1).f_back  # noqa: SLF001 - the question is who calls
+        while frame is not None and frame.f_back is not None:
+            frame = frame.f_back
+        return frame is None or frame.f_code.co_name not in {"<module>", "_run_module_as_main"}
 
     def meet_late(self, error: BaseException) -> None:
         """Report an exception that another hook has met without handing it on, at the program's end."""
         self.outcome = "failed"
         self.prepared = guarded("preparing the crash report", self._prepare, error)
         if self.prepared is not None:
-            guarded("reporting the crash", self._report, self.prepared)
+            shielded("reporting the crash", self._report, self.prepared)
 
     def _clean(self, error: BaseException, traceback: TracebackType | None) -> TracebackType | None:
         """Take the frames that are there because of us out of an exception's traceback, and return it.
@@ -117,14 +139,3 @@ class CrashHook:
             error.__traceback__ = traceback
             sys.last_traceback = traceback
         return traceback
-
-
-def _program_goes_on() -> bool:
-    """Return whether somebody in the program calls the hook: a console of its own (`code.interact`), a logger.
-
-    The interpreter calls it when no frame of the program is left, at most those of other hooks that hand on to ours.
-    """
-    frame = sys._getframe(1)  # noqa: SLF001 - the question is who calls
-    while frame.f_back is not None:
-        frame = frame.f_back
-    return frame.f_code.co_name in {"<module>", "_run_module_as_main"}

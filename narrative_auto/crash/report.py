@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import textwrap
 from typing import TYPE_CHECKING
 
-from narrative_auto.page import Line, columns, cut, duration, printable, rule
+from narrative_auto.page import Line, columns, cut, duration, printable, relative, rule
 
 if TYPE_CHECKING:
     from narrative_auto.crash.collect import Crash, StageOnPath
@@ -14,7 +14,7 @@ _MOST_CHAIN = 6
 _MOST_MESSAGE_LINES = 4
 
 
-def report_lines(crash: Crash, width: int, here: str, dump: str, *, kept: bool) -> list[Line]:
+def report_lines(crash: Crash, width: int, here: str, dump: str, more: str) -> list[Line]:
     """Return the report's lines.
 
     Args:
@@ -22,7 +22,7 @@ def report_lines(crash: Crash, width: int, here: str, dump: str, *, kept: bool) 
         width: columns.
         here: the current folder; paths below it are shown relative to it.
         dump: the dump's path, "" if there is none.
-        kept: whether the story is in the store.
+        more: the command that shows the story, "" where it is not kept.
     """
     failure = crash.failure
     where = f"failed in {crash.failed_in}" if crash.failed_in else "failed"
@@ -41,8 +41,7 @@ def report_lines(crash: Crash, width: int, here: str, dump: str, *, kept: bool) 
     if crash.path:
         lines += _path_lines(crash.path, width)
     lines += _before_lines(crash, width)
-    if kept:
-        lines += _more_lines(crash, width, here, dump)
+    lines += _more_lines(width, here, dump, more)
     return lines
 
 
@@ -55,7 +54,18 @@ def _error_lines(error_type: str, message: str, lead: str, width: int) -> list[L
     rest = [f"{' ' * len(lead)}  {printable(text)}" for text in texts[1:_MOST_MESSAGE_LINES]]
     if len(texts) > _MOST_MESSAGE_LINES:
         rest.append(f"{' ' * len(lead)}  and {len(texts) - _MOST_MESSAGE_LINES} more lines")
-    return [[(cut(text, 2 * width), style)] for text in [first, *rest]]
+    indent = " " * (len(lead) + 2)
+    wrapped = []
+    for text in [first, *rest]:
+        wrapped += textwrap.wrap(
+            text,
+            width,
+            subsequent_indent=indent,
+            max_lines=_MOST_MESSAGE_LINES,
+            placeholder=" …",
+            drop_whitespace=False,
+        )
+    return [[(text, style)] for text in wrapped]
 
 
 def _place_lines(crash: Crash, here: str) -> list[Line]:
@@ -109,23 +119,19 @@ def _before_lines(crash: Crash, width: int) -> list[Line]:
         padded = name + " " * (name_width - columns(name))
         lead = "before  " if index == 0 else " " * 8
         ago = f"-{duration(call.seconds_before)}"
-        lines.append([(lead, "dim"), (f"{ago:>8}  {padded}  {call.outcome}, {duration(call.seconds)}", "")])
+        took = f", {duration(call.seconds)}" if call.seconds is not None else ""
+        lines.append([(lead, "dim"), (f"{ago:>8}  {padded}  {call.outcome}{took}", "")])
     return lines
 
 
-def _more_lines(crash: Crash, width: int, here: str, dump: str) -> list[Line]:
+def _more_lines(width: int, here: str, dump: str, more: str) -> list[Line]:
     """Return where there is more to see; a path is never cut, so that it can be copied."""
-    story = f"narrative story {crash.story_id[:6]}"
     path = relative(dump, here)
-    if dump and len(story) + len(path) + 20 > width:
-        return [[("more    ", "dim"), (story, "")], [("dump    ", "dim"), (path, "")]]
-    return [[("more    ", "dim"), (f"{story}       dump {path}" if dump else story, "")]]
-
-
-def relative(path: str, here: str) -> str:
-    """Return a path as it is typed with the fewest characters: relative to the current folder, or whole."""
-    try:
-        seen_from_here = os.path.relpath(path, here) if os.path.isabs(path) else path
-    except ValueError:  # on another drive
-        return path
-    return min(seen_from_here, path, key=len)
+    if more and dump and len(more) + len(path) + 20 <= width:
+        return [[("more    ", "dim"), (f"{more}       dump {path}", "")]]
+    lines: list[Line] = []
+    if more:
+        lines.append([("more    ", "dim"), (more, "")])
+    if dump:
+        lines.append([("dump    ", "dim"), (path, "")])
+    return lines

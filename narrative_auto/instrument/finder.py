@@ -1,4 +1,4 @@
-"""Instruments application modules as they are imported, by a finder in front of the others.
+"""Instruments application modules as they are imported, by a finder in front of the one for ordinary modules.
 
 The module's code is read and rewritten when its spec is found, and handed over once: the spec keeps the plain
 `SourceFileLoader` that it would have had, so nothing of ours is left on the module, and a module whose code cannot be
@@ -7,11 +7,10 @@ had (a syntax error, say) fails later exactly as it does without us.
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
 import time
-from importlib.machinery import SourceFileLoader, SourcelessFileLoader
+from importlib.machinery import PathFinder, SourceFileLoader, SourcelessFileLoader
 
 from narrative_auto.errors import attempted, guarded
 
@@ -20,18 +19,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
     from types import CodeType, ModuleType
+    from typing import Any
 
     from narrative_auto.instrument.engines.base import Engine
+    from narrative_auto.instrument.isolation import Isolation
     from narrative_auto.instrument.scope import Scope
 
 
 class NarrativeFinder:
-    """A meta path finder that asks the finders behind it and instruments what they find, if the scope wants it.
+    """A meta path finder that asks `PathFinder`, and instruments what that finds if the scope wants it.
 
     Args:
         engine: puts the probes in.
         scope: says which modules are application code.
         leave_plain: told of each module that stays as it is although the scope wanted it: module, "", reason.
+        isolation: how our own imports are told from the program's.
         finish: for the names in `main_modules` (what `python -m` runs), makes the last change to the code.
 
     Attributes:
@@ -44,46 +46,37 @@ class NarrativeFinder:
         engine: Engine,
         scope: Scope,
         leave_plain: Callable[[str, str, str], None],
+        isolation: Isolation,
         main_modules: frozenset[str] = frozenset(),
         finish: Callable[[CodeType], CodeType] | None = None,
     ) -> None:
         self._engine = engine
         self._scope = scope
         self._leave_plain = leave_plain
+        self._isolation = isolation
         self._main_modules = main_modules
         self._finish = finish
-        self._busy: set[int] = set()
         self.instrumented: list[str] = []
         self.seconds = 0.0
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec that the finders behind this one give, made ready where it is application code."""
-        thread = _thread.get_ident()
-        if thread in self._busy:
-            return None  # what we ourselves import on the way is found as if we were not here
-        self._busy.add(thread)
-        try:
-            spec = self._found_behind(fullname, path, target)
-            if spec is not None and spec.loader is not None and spec.origin and spec.has_location:
-                guarded(f"instrumenting {fullname}", self._prepare, fullname, spec)
-        finally:
-            self._busy.discard(thread)
+        """Return the spec of an ordinary module, made ready where it is application code and is being imported.
+
+        It is asked just before `PathFinder`, so finders of the program's own that stand further in front have answered.
+        """
+        if self._isolation.is_ours():
+            return self._isolation.find_spec(fullname) if path is None else None
+        spec = attempted(PathFinder.find_spec, fullname, path, target) or _editable(fullname, path, target)
+        if spec is not None and spec.loader is not None and spec.origin and spec.has_location and _is_for_import():
+            guarded(f"instrumenting {fullname}", self._prepare, fullname, spec)
         return spec
 
-    def _found_behind(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
-        finders = list(sys.meta_path)
-        behind = finders[finders.index(self) + 1 :] if self in finders else []
-        for finder in behind:
-            find_spec = getattr(finder, "find_spec", None)
-            if find_spec is None:
-                continue
-            # A finder that raises is asked again by the import machinery, without our frame in the traceback.
-            spec: ModuleSpec | None = attempted(find_spec, fullname, path, target)
-            if spec is not None:
-                return spec
-        return None
+    def install(self) -> None:
+        """Stand before `PathFinder`, behind what is there for built-in and frozen modules and of the program's own."""
+        finders: list[Any] = sys.meta_path
+        finders.insert(finders.index(PathFinder) if PathFinder in finders else len(finders), self)
 
     def _prepare(self, fullname: str, spec: ModuleSpec) -> None:
         """Let the spec's loader hand out instrumented code, once."""
@@ -103,9 +96,10 @@ class NarrativeFinder:
         code = attempted(loader.get_code, fullname)
         if code is None:
             return  # it cannot be read or compiled: the import itself says so
-        code = self._engine.instrument(code, fullname)
-        if fullname in self._main_modules and self._finish is not None:
-            code = self._finish(code)
+        with self._isolation:
+            code = self._engine.instrument(code, fullname)
+            if fullname in self._main_modules and self._finish is not None:
+                code = self._finish(code)
         self.instrumented.append(fullname)
         self.seconds += time.perf_counter() - started
 
@@ -114,6 +108,28 @@ class NarrativeFinder:
             return code if _stamp(filename) == stamp else loader.get_code(name)
 
         loader.get_code = get_code  # type: ignore[method-assign, assignment]
+
+
+def _editable(fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
+    """Return what setuptools' finders for editable installs find; they stand behind `PathFinder`."""
+    for finder in sys.meta_path:
+        if str(getattr(finder, "__module__", "")).startswith("__editable__"):
+            spec: ModuleSpec | None = attempted(finder.find_spec, fullname, path, target)
+            if spec is not None:
+                return spec
+    return None
+
+
+def _is_for_import() -> bool:
+    """Return whether a module is being imported, reloaded or run, not only looked for.
+
+    `importlib.util.find_spec` must not compile. The frames: this function, our find_spec, importlib's, its caller.
+    """
+    caller = sys._getframe(3)  # noqa: SLF001 - there is no other way to know
+    if caller.f_code.co_name == "find_spec" and caller.f_back is not None:
+        caller = caller.f_back
+        return caller.f_code.co_name == "_get_module_details"  # runpy, for `python -m`
+    return caller.f_code.co_name in {"_find_and_load_unlocked", "reload"}
 
 
 def _stamp(filename: str) -> tuple[int, int]:

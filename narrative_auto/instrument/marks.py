@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import types
 
+from narrative_auto.recorder.sites import site_in
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, TypeVar
-
-    from narrative_auto.recorder.sites import Site
 
     Target = TypeVar("Target")
 
@@ -30,8 +30,9 @@ def no_stage(target: Target) -> Target:
     """
     for function in _functions(target):
         setattr(function, NO_STAGE, True)
-        for site, recorder in _sites(function):
-            recorder.release(site)
+        site = site_in(function.__code__)
+        if site is not None:
+            site.recorder.release(site)
     return target
 
 
@@ -54,8 +55,9 @@ def narrative_stage(name: str | None = None) -> Callable[[Target], Target]:
         for function in _functions(target):
             stage_name = name or function.__name__.replace("_", " ").strip().title()
             setattr(function, STAGE_NAME, stage_name)
-            for site, recorder in _sites(function):
-                recorder.mark(site, stage_name)
+            site = site_in(function.__code__)
+            if site is not None:
+                site.recorder.mark(site, stage_name)
         return target
 
     return mark
@@ -81,12 +83,3 @@ def _functions(target: Any) -> Iterator[types.FunctionType]:
             waiting += list(vars(one).values())
         elif hasattr(type(one), "__wrapped__") or "__wrapped__" in getattr(one, "__dict__", ()):
             waiting.append(one.__wrapped__)  # functools.lru_cache and the like
-
-
-def _sites(function: types.FunctionType) -> Iterator[tuple[Site, Any]]:
-    """Yield the site whose probes are constants of the function's code, with the recorder that it reports to."""
-    for constant in function.__code__.co_consts:
-        site = getattr(type(constant), "site", None) and constant.site
-        if site is not None:
-            yield site, site.recorder
-            return

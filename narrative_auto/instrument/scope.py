@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
 _LIBRARY_FOLDERS = frozenset({"site-packages", "dist-packages"})
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_HOOK = os.path.join(os.path.dirname(_PACKAGE), "sitecustomize_template")
 _STANDARD_LIBRARY = os.path.dirname(os.path.realpath(os.__file__))
 _KEPT_DUNDERS = frozenset({"__init__", "__call__"})
 
@@ -80,6 +82,7 @@ class Scope:
         self.private = private
         self._environments: dict[str, bool] = {}
         self._installed: dict[str, frozenset[str]] = {}
+        self._editable: tuple[str, ...] | None = None
 
     def module(self, name: str, filename: str) -> Verdict:
         """Return the verdict on a module.
@@ -89,7 +92,7 @@ class Scope:
             filename: its source file.
         """
         path = os.path.realpath(filename)
-        if is_under(path, _PACKAGE):
+        if is_under(path, _PACKAGE) or is_under(path, _HOOK):
             return Verdict(instrument=False, reason="it belongs to narrative_auto itself")
         for pattern in self.exclude:
             if matches(pattern, name):
@@ -114,9 +117,11 @@ class Scope:
                 if environment is not None:
                     return Verdict(instrument=False, reason=f"in the virtual environment {environment}")
                 return Verdict(instrument=True, reason=f"under the app root {root}")
-        return Verdict(
-            instrument=False, reason=f"not under an app root ({', '.join(self.app_roots) or 'there is none'})"
-        )
+        for root in self._editable_roots():
+            if is_under(path, root) and self._environment(path, root) is None:
+                return Verdict(instrument=True, reason=f"installed as editable from {root}")
+        where = ", ".join(self.app_roots) or "there is none"
+        return Verdict(instrument=False, reason=f"not under an app root ({where})")
 
     def function(self, qualname: str) -> Verdict:
         """Return the verdict on a function of a module that is instrumented, by its qualified name."""
@@ -153,6 +158,15 @@ class Scope:
             folder = os.path.dirname(folder)
         return None
 
+    def _editable_roots(self) -> tuple[str, ...]:
+        """Return the folders of distributions that are installed as editable: application code, wherever it lies."""
+        if self._editable is None:
+            libraries = [folder for folder in sys.path if os.path.basename(folder) in _LIBRARY_FOLDERS]
+            self._editable = tuple(
+                os.path.realpath(root) for library in libraries for root in _editable_folders(library)
+            )
+        return self._editable
+
     def _own_packages(self, library: str) -> frozenset[str]:
         """Return the top-level names that were installed into a library folder from a folder or a wheel file."""
         known = self._installed.get(library)
@@ -161,8 +175,8 @@ class Scope:
         return known
 
 
-def _installed_from_files(library: str) -> Iterable[str]:
-    """Yield top-level names of distributions whose `direct_url.json` (PEP 610) names a local folder or archive."""
+def _local_origins(library: str) -> Iterable[tuple[str, str]]:
+    """Yield (dist-info folder, its `direct_url.json`) of what was installed from a local folder or file (PEP 610)."""
     try:
         entries = os.listdir(library)
     except OSError:
@@ -173,9 +187,28 @@ def _installed_from_files(library: str) -> Iterable[str]:
         try:
             with open(f"{library}/{entry}/direct_url.json", encoding="utf-8") as file:
                 origin = file.read()
-            if '"file:' not in origin:
-                continue  # from a version-control system or an index: a library
-            with open(f"{library}/{entry}/RECORD", encoding="utf-8") as file:
+        except OSError:
+            continue
+        if '"file:' in origin:  # else from a version-control system or an index: a library
+            yield f"{library}/{entry}", origin
+
+
+def _editable_folders(library: str) -> Iterable[str]:
+    """Yield the folders of distributions that are installed as editable."""
+    for _, origin in _local_origins(library):
+        if '"editable": true' not in origin:
+            continue
+        import json
+        from urllib.parse import unquote, urlsplit
+
+        yield unquote(urlsplit(json.loads(origin).get("url", "")).path)
+
+
+def _installed_from_files(library: str) -> Iterable[str]:
+    """Yield top-level names of distributions that were installed from a local folder or wheel file."""
+    for folder, _ in _local_origins(library):
+        try:
+            with open(f"{folder}/RECORD", encoding="utf-8") as file:
                 paths = file.read().splitlines()
         except OSError:
             continue

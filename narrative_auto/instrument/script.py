@@ -24,9 +24,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from narrative_auto.instrument.engines.base import Engine
+    from narrative_auto.instrument.isolation import Isolation
 
 RUNPY_FRAMES = frozenset({"_run_module_as_main", "_run_code"})
 """The functions whose frames lie below `__main__` here, and do not when CPython runs the script itself."""
+
+
+_issubclass = issubclass
+_exit_code: Any = SystemExit.__dict__["code"].__get__
 
 
 class _ModuleStart:
@@ -59,12 +64,12 @@ class ExitWatch:
 
     def __eq__(self, error: object) -> bool:
         self.left_by = id(error)
-        if isinstance(error, SystemExit):
-            code = error.code
+        if _issubclass(type(error), SystemExit):  # isinstance would ask the exception for its __class__
+            code = _exit_code(error)  # a subclass may have a property of that name
             if code is None:
                 self.status = 0
             else:
-                self.status = code & 0xFF if isinstance(code, int) else 1
+                self.status = int.__and__(code, 0xFF) if _issubclass(type(code), int) else 1
         return self is error
 
     def finish(self, code: CodeType) -> CodeType:
@@ -86,6 +91,8 @@ class ScriptHook:
         script: the script's path, symbolic links resolved; "" to claim what a spawned child runs, the first
             source file that the function `wanted` accepts.
         wanted: says whether a path is application code.
+        isolation: our own imports on the way.
+        begun: called when the module's code begins to run.
         watch: gets to know how the module is left.
 
     Attributes:
@@ -93,10 +100,20 @@ class ScriptHook:
         seconds: time spent on reading and rewriting.
     """
 
-    def __init__(self, engine: Engine, script: str, wanted: Callable[[str], bool], watch: ExitWatch) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        script: str,
+        wanted: Callable[[str], bool],
+        isolation: Isolation,
+        begun: Callable[[], None],
+        watch: ExitWatch,
+    ) -> None:
         self._engine = engine
         self._script = script
         self._wanted = wanted
+        self._isolation = isolation
+        self._begun = begun
         self._watch = watch
         self._code: CodeType | None = None
         self._declined = False
@@ -139,9 +156,10 @@ class ScriptHook:
                 code = compile(file.read(), path, "exec", dont_inherit=True)
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             return False  # the interpreter meets it again and tells it in its own words
-        code = self._engine.instrument(code, "__main__")
         try:
-            self._code = _assemble_module(code, {START: _ModuleStart(self._begin), UNWIND: self._watch})
+            with self._isolation:
+                code = self._engine.instrument(code, "__main__")
+                self._code = _assemble_module(code, {START: _ModuleStart(self._begin), UNWIND: self._watch})
         except DeclinedError:
             return False
         self.claimed = path
@@ -180,6 +198,7 @@ class ScriptHook:
         """Make the module and `sys.path` what they are when CPython runs the script itself."""
         names = frame.f_globals
         self.uninstall()
+        self._begun()
         self._code = None
         names["__spec__"] = None
         if names.get("__name__") == "__main__":

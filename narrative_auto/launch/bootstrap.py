@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import sys
-import time
 
-from narrative_auto import settings
-from narrative_auto.errors import guarded
-from narrative_auto.instrument.engines.rewrite import RewriteEngine
-from narrative_auto.instrument.finder import NarrativeFinder
-from narrative_auto.instrument.scope import Scope
-from narrative_auto.instrument.script import ExitWatch, ScriptHook
-from narrative_auto.launch import program as programs
-from narrative_auto.recorder.pure import PureRecorder
-from narrative_auto.stories.narrator import Narrator
+_LOADED_BEFORE = frozenset(sys.modules)  # before the imports below: what they add may have to make way
+
+import atexit  # noqa: E402
+import os  # noqa: E402
+import time  # noqa: E402
+
+from narrative_auto import settings  # noqa: E402
+from narrative_auto.crash.hooks import CrashHook, stay_interrupted  # noqa: E402
+from narrative_auto.errors import guarded, set_strict  # noqa: E402
+from narrative_auto.instrument.engines.rewrite import RewriteEngine  # noqa: E402
+from narrative_auto.instrument.finder import NarrativeFinder  # noqa: E402
+from narrative_auto.instrument.isolation import Isolation  # noqa: E402
+from narrative_auto.instrument.scope import Scope  # noqa: E402
+from narrative_auto.instrument.script import ExitWatch, ScriptHook  # noqa: E402
+from narrative_auto.launch import program as programs  # noqa: E402
+from narrative_auto.launch.telling import Telling  # noqa: E402
+from narrative_auto.recorder.pure import PureRecorder  # noqa: E402
+from narrative_auto.stories.narrator import Narrator  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from narrative_auto.crash.collect import Crash
-    from narrative_auto.crash.hooks import CrashHook
     from narrative_auto.launch.program import Program
     from narrative_auto.settings import Settings
+
+_ENOUGH_RECURSION = 1_000
+"""Levels that the end of a story may need; a program may have left itself fewer."""
 
 
 class Run:
@@ -33,242 +38,146 @@ class Run:
     Args:
         chosen: the settings.
         what: what the process runs.
-        parent: the story of the process that started this one, "" where a person did.
-
-    Attributes:
-        tells: whether this process may write to stderr.
+        parent, root: the stories of the process that started this one, and of the first one; "" where a person did.
     """
 
-    def __init__(self, chosen: Settings, what: Program, parent: str) -> None:
+    def __init__(self, chosen: Settings, what: Program, parent: str, root: str) -> None:
         self._started = time.perf_counter()
-        self.settings = chosen
-        self.program = what
-        self.tells = not parent
-        self.story_id = new_story_id()
-        self.left_plain: list[tuple[str, str, str]] = []
-        self.watch = ExitWatch()
+        self._program = what
+        self._left_plain: list[tuple[str, str, str]] = []
+        self._watch = ExitWatch()
+        self._isolation = Isolation(
+            [what.folder, programs.current_folder()], settings.python_path(settings.current_environment())
+        )
         min_duration = int(chosen.min_duration * 1e9)
-        self.recorder = PureRecorder(min_duration, self._wake)
-        self.scope = Scope(chosen.app_roots or what.app_roots(), chosen.include, chosen.exclude, private=chosen.private)
-        engine = RewriteEngine(self.recorder, self.scope, self._leave_plain)
-        self.finder = NarrativeFinder(engine, self.scope, self._leave_plain, what.modules, self.watch.finish)
-        self.script = ScriptHook(engine, what.path, self._is_wanted_script, self.watch)
-        self.narrator = Narrator(
-            self.recorder,
-            self.story_id,
+        self._recorder = PureRecorder(min_duration, self._wake)
+        roots = chosen.app_roots or what.app_roots()
+        self._scope = Scope(roots, chosen.include, chosen.exclude, private=chosen.private)
+        engine = RewriteEngine(self._recorder, self._scope, self._leave_plain)
+        self._finder = NarrativeFinder(
+            engine, self._scope, self._leave_plain, self._isolation, what.modules, self._watch.finish
+        )
+        self._script = ScriptHook(
+            engine, what.path, self._is_wanted_script, self._isolation, self._make_way, self._watch
+        )
+        self._telling = Telling(
+            chosen, what, self._recorder, self._scope, self._isolation, self._main_is_watched, tells=not parent
+        )
+        story_id = new_story_id()
+        self._narrator = self._telling.narrator = Narrator(
+            self._recorder,
+            story_id,
             what.name,
             parent,
+            root,
             min_duration,
-            self._make_renderers,
-            self._tell_line if self.tells and self.tell == "tree" else None,
+            self._telling.make_renderers,
+            self._telling.tell_line if self._telling.tell == "tree" else None,
+            may_work=lambda: not self._isolation.local_names,
         )
-        self.crash: CrashHook | None = None
+        self._crash = CrashHook(
+            self._telling.collect_crash,
+            self._telling.report_crash,
+            strip_runpy=lambda: bool(self._script.claimed),
+            left_main=lambda: self._watch.left_by if self._main_is_watched() else None,
+        )
         self._pid = os.getpid()
-        self._stderr = _file_identity(2)
-        self._folder: str | None = None
-        self._remark = ""
         self._ended = False
         self._cost = 0.0
 
-    @property
-    def tell(self) -> str:
-        """What stderr gets from this process; without a launcher that asked for more, only failures."""
-        return (self.settings.tell or "failure") if self.tells else "nothing"
-
-    @property
-    def main_is_watched(self) -> bool:
-        """Whether the main module is application code, so that it is known how it was left."""
-        return bool(self.script.claimed) or any(name in self.program.modules for name in self.finder.instrumented)
-
-    @property
-    def crash_outcome(self) -> str:
-        """The outcome after an unhandled exception, "" without one."""
-        return self.crash.outcome if self.crash is not None else ""
-
     def install(self) -> None:
         """Put the finder, the hooks and the end in place."""
-        from narrative_auto.crash.hooks import CrashHook
-
-        sys.meta_path.insert(0, self.finder)
-        if self.program.kind in {programs.SCRIPT, programs.SPAWNED}:
-            self.script.install()
-        self.crash = CrashHook(self._collect_crash, self._report_crash, lambda: bool(self.script.claimed))
-        if not self.program.interactive:
-            self.crash.install()
+        self._finder.install()
+        if self._program.kind in {programs.SCRIPT, programs.SPAWNED}:
+            self._script.install()
+        if not self._program.interactive:
+            self._crash.install()
         atexit.register(self._end)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
-                before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._begin_child
+                before=self._before_fork, after_in_parent=self._recorder.after_fork, after_in_child=self._begin_child
             )
-        settings.announce_story(self.story_id)
+        self._announce()
+        self._make_way()
         self._cost += time.perf_counter() - self._started
 
+    def _announce(self) -> None:
+        settings.announce_story(self._narrator.story_id, self._narrator.root_story_id, tells=self._telling.tells)
+
+    def _make_way(self) -> None:
+        guarded("making way for the program's modules", self._isolation.make_way, _LOADED_BEFORE)
+
     def _leave_plain(self, module: str, function: str, reason: str) -> None:
-        self.left_plain.append((module, function, reason))
+        self._left_plain.append((module, function, reason))
 
     def _is_wanted_script(self, path: str) -> bool:
-        return self.scope.module("__main__", path).instrument
+        return self._scope.module("__main__", path).instrument
+
+    def _main_is_watched(self) -> bool:
+        """Whether the main module is application code, so that it is known how it was left."""
+        return bool(self._script.claimed) or any(name in self._program.modules for name in self._finder.instrumented)
 
     def _wake(self) -> None:
-        guarded("starting the narrator", self.narrator.ticker.start)
+        guarded("starting the narrator", self._narrator.ticker.start)
 
     def _before_fork(self) -> None:
-        guarded("preparing a fork", self.narrator.before_fork)
-        self.recorder.before_fork()
-
-    def _after_fork(self) -> None:
-        self.recorder.after_fork()
+        guarded("preparing a fork", self._narrator.before_fork)
+        self._recorder.before_fork()
 
     def _begin_child(self) -> None:
         """In a child of fork: its own story, which is kept and not told."""
-        self.recorder.begin_child()
-        self.tells = False
-        self.story_id = new_story_id()
+        self._recorder.begin_child()
+        self._telling.tells = False
+        self._left_plain.clear()
         self._pid = os.getpid()
-        self._cost = 0.0
-        self.narrator.begin_child(self.story_id)
-
-    def _can_write(self) -> bool:
-        """Whether descriptor 2 is still what it was: a program that becomes a daemon puts something else there."""
-        return self._stderr is not None and _file_identity(2) == self._stderr
-
-    def _tell_line(self, text: str) -> None:
-        from narrative_auto.page import Page, printable
-
-        if self._can_write():
-            Page().write([[(printable(text), "dim")]])
-
-    def _make_renderers(self) -> list[Any]:
-        """Make the renderers, when the first event is there to be delivered."""
-        renderers: list[Any] = []
-        if self.tell in {"tree", "line"} and self._can_write():
-            from narrative_auto.renderers.tree import TreeRenderer
-
-            renderers.append(TreeRenderer(whole=self.tell == "tree"))
-        folder = self.store_folder() if self.recorder.lanes or self.crash_outcome else ""
-        if folder:
-            from narrative_auto import store_folder
-            from narrative_auto.failures.redaction import Redactor
-            from narrative_auto.failures.values import clean
-            from narrative_auto.renderers.sqlite import SqliteStoryRenderer
-
-            run = {
-                "pid": os.getpid(),
-                "command": clean(" ".join(Redactor().arguments(sys.orig_argv))),
-                "folder": os.getcwd(),
-                "python": sys.version.split()[0],
-            }
-            database = os.path.join(folder, store_folder.DATABASE)
-            renderers += [one for one in [guarded("keeping the story", SqliteStoryRenderer, database, run)] if one]
-        return renderers
-
-    def store_folder(self) -> str:
-        """Return the folder of the store, made the first time; "" where the story is not kept."""
-        from narrative_auto import store_folder
-
-        if self._folder is None:
-            # A program that is not ours to tell about leaves no folder behind where it happens to run.
-            if self.settings.store == "off" or not (self.recorder.lanes or self.main_is_watched):
-                return ""
-            state_home = settings.current_environment().get("XDG_STATE_HOME", "")
-            self._folder, self._remark = store_folder.prepare(self.settings.store, self.program.project, state_home)
-        return self._folder
-
-    def _tell_remark(self) -> None:
-        """Say where the story is kept if it is not where it should be; after what Python and the program print."""
-        remark, self._remark = self._remark, ""
-        if remark and self.tell != "nothing":
-            self._tell_line(remark)
-
-    def _collect_crash(self, error: BaseException) -> tuple[Crash, str]:
-        """Take down what is known of an exception that nothing handled; return it with the path of its dump."""
-        from narrative_auto.crash.collect import collect
-        from narrative_auto.crash.dump import write_dump
-        from narrative_auto.failures.redaction import Redactor
-
-        now = time.perf_counter_ns()
-        self.narrator.ticker.stop()
-        crash = collect(
-            error,
-            recorder=self.recorder,
-            story_id=self.story_id,
-            story_name=self.program.name,
-            started=self.narrator.started,
-            now=now,
-            is_application=lambda filename: self.scope.module("", filename).instrument,
-            redactor=Redactor(),
-        )
-        folder = self.store_folder()
-        dump = guarded("writing the crash dump", write_dump, crash, folder) if folder else None
-        return crash, dump or ""
-
-    def _report_crash(self, collected: tuple[Crash, str]) -> None:
-        from narrative_auto.crash.collect import to_event
-        from narrative_auto.crash.report import report_lines
-        from narrative_auto.page import Page
-
-        crash, dump = collected
-        self.narrator.deliver_failure(to_event(crash))
-        if self.tell != "nothing" and self._can_write():
-            page = Page()
-            kept = bool(self.store_folder())
-            page.write(report_lines(crash, page.width, os.getcwd(), dump, kept=kept))
-        self._tell_remark()
+        self._cost = -(self._finder.seconds + self._script.seconds)  # what the parent spent is not the child's
+        self._narrator.begin_child(new_story_id())
+        guarded("announcing the story", self._announce)
 
     def _end(self) -> None:
         """Tell the end of the story; the last of the program's exit handlers."""
         if self._ended or os.getpid() != self._pid:
             return
         self._ended = True
+        limit = sys.getrecursionlimit()
+        if limit < _ENOUGH_RECURSION:
+            sys.setrecursionlimit(_ENOUGH_RECURSION)
         guarded("telling the end of the story", self._finish)
-        if self.crash_outcome == "interrupted":
-            from narrative_auto.crash.hooks import stay_interrupted
-
+        if limit < _ENOUGH_RECURSION:
+            sys.setrecursionlimit(limit)
+        if self._crash.outcome == "interrupted":
             stay_interrupted()
 
     def _finish(self) -> None:
         began = time.perf_counter()
-        self.narrator.ticker.stop()
-        if self.finder in sys.meta_path:
-            sys.meta_path.remove(self.finder)
-        self.recorder.mute_thread()  # what our own imports reach from here on is not the program's story
+        self._narrator.ticker.close()
+        self._recorder.mute_thread()  # what our own imports reach from here on is not the program's story
         error = getattr(sys, "last_value", None)
-        if (
-            self.crash is not None
-            and isinstance(error, Exception)
-            and not self.crash.outcome
-            and self.crash.was_replaced
-        ):
-            self.crash.meet_late(error)
-        outcome, status = self._outcome()
-        if not self.recorder.lanes and self.tell not in {"tree", "line"} and not self.crash_outcome:
+        if error is not None and id(error) == self._watch.left_by and not self._crash.outcome:
+            self._crash.meet_late(error)  # a hook of the program's own has met it and not handed it on
+        if self._recorder.is_empty and self._telling.tell not in {"tree", "line"} and not self._crash.outcome:
             return  # there is no story, and nobody to tell so
-        cost = self._cost + self.finder.seconds + self.script.seconds + time.perf_counter() - began
-        self.narrator.finish(outcome, status, self.left_plain, self.scope.app_roots, cost)
-        self._tell_remark()
+        outcome, status = self._outcome()
+        with self._isolation:
+            cost = self._cost + self._finder.seconds + self._script.seconds + time.perf_counter() - began
+            self._narrator.finish(
+                outcome, status, self._left_plain, self._scope.app_roots, cost, self._telling.modules(self._finder)
+            )
+            self._telling.tell_remark()
 
     def _outcome(self) -> tuple[str, int | None]:
         """Return how the program ended, as far as it can be known, and the exit status that it asked for."""
-        if self.crash_outcome:
-            return self.crash_outcome, 1
-        status = self.watch.status
+        if self._crash.outcome:
+            return self._crash.outcome, 1 if self._crash.outcome == "failed" else None
+        status = self._watch.status
         if status is not None:
             return ("exited", status) if status else ("ok", 0)
-        return ("ok", 0) if self.main_is_watched else ("ended", None)
+        return ("ok", 0) if self._main_is_watched() else ("ended", None)
 
 
 def new_story_id() -> str:
     """Return a new story's id: 16 hexadecimal digits."""
     return os.urandom(8).hex()
-
-
-def _file_identity(descriptor: int) -> tuple[int, int] | None:
-    """Return what a descriptor refers to, None if it is closed."""
-    try:
-        status = os.fstat(descriptor)
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino)
 
 
 _current: list[Run] = []
@@ -286,11 +195,12 @@ def _start() -> None:
     environ = settings.current_environment()
     if not settings.is_on(environ):
         return
+    set_strict(strict=environ.get(settings.STRICT, "") == "1")
     what = programs.identify(settings.original_arguments(), (getattr(sys, "argv", None) or [""])[0])
-    parent, parent_pid = settings.parent_story(environ)
+    parent, parent_pid, root = settings.parent_story(environ)
     if parent_pid == os.getpid():
-        parent = ""  # the program has replaced itself by exec: it still is the one that was launched
-    run = Run(settings.load_or_default(environ, what.folder), what, parent)
+        parent = root = ""  # the program has replaced itself by exec: it still is the one that was launched
+    run = Run(settings.load_or_default(environ, what.folder), what, parent, root)
     _current.append(run)
     run.install()
 

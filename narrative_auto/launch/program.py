@@ -21,9 +21,10 @@ class Program:
         path: the script's path with symbolic links resolved; "" where there is none.
         modules: names under which `runpy` may load the main module of `python -m`.
         folder: the application's folder: the script's, the package's, else the current one.
+        started_in: the current folder when the process began.
     """
 
-    __slots__ = ("folder", "kind", "modules", "name", "path")
+    __slots__ = ("folder", "kind", "modules", "name", "path", "started_in")
 
     def __init__(
         self, kind: str, name: str, folder: str, path: str = "", modules: frozenset[str] = frozenset()
@@ -33,6 +34,7 @@ class Program:
         self.path = path
         self.modules = modules
         self.folder = folder
+        self.started_in = current_folder()
 
     def app_roots(self) -> list[str]:
         """Return the default app roots: the folder and the nearest one above it with a pyproject.toml or .git."""
@@ -50,7 +52,7 @@ class Program:
     @property
     def project(self) -> str:
         """The project's root, where `.narrative/` lies: of the application, else the current folder's."""
-        return project_root(self.folder) or project_root(_current_folder()) or _current_folder()
+        return project_root(self.folder) or project_root(self.started_in) or self.started_in
 
 
 def identify(arguments: list[str], script: str) -> Program:
@@ -61,7 +63,7 @@ def identify(arguments: list[str], script: str) -> Program:
         script: `sys.argv[0]` before the program runs.
     """
     option, value = _mode(arguments)
-    here = _current_folder()
+    here = current_folder()
     if option == "-m":
         return Program(
             MODULE, f"python -m {value}", _package_folder(value), modules=frozenset({value, f"{value}.__main__"})
@@ -70,6 +72,8 @@ def identify(arguments: list[str], script: str) -> Program:
         if "--multiprocessing-fork" in arguments or "multiprocessing.spawn" in value:
             return Program(SPAWNED, "multiprocessing child", here)
         return Program(COMMAND, "python -c", here)
+    if option == "-x":
+        return Program(OTHER, os.path.basename(script), here)  # its first line is not for us to read
     if not script or script == "-" or not os.path.exists(script):
         return Program(OTHER, "python", here)
     path = os.path.realpath(script)
@@ -82,8 +86,9 @@ def identify(arguments: list[str], script: str) -> Program:
 
 
 def _mode(arguments: list[str]) -> tuple[str, str]:
-    """Return ("-m", module), ("-c", command) or ("", "") by the rules of CPython's own option parser."""
+    """Return ("-m", module), ("-c", command), ("-x", "") or ("", "") by the rules of CPython's own option parser."""
     index = 1
+    skips_a_line = False
     while index < len(arguments):
         argument = arguments[index]
         index += 1
@@ -99,10 +104,12 @@ def _mode(arguments: list[str]) -> tuple[str, str]:
             if letter in {"m", "c"}:
                 following = arguments[index] if index < len(arguments) else ""
                 return f"-{letter}", rest or following
+            if letter == "x":
+                skips_a_line = True
             if letter in _OPTIONS_WITH_VALUE:
                 index += 0 if rest else 1
                 break
-    return "", ""
+    return ("-x" if skips_a_line else ""), ""
 
 
 def _package_folder(module: str) -> str:
@@ -111,7 +118,7 @@ def _package_folder(module: str) -> str:
 
     from narrative_auto.instrument.scope import Scope
 
-    here = _current_folder()
+    here = current_folder()
     top = module.partition(".")[0]
     spec = PathFinder.find_spec(top, [here, *sys.path])
     places: list[str] = [] if spec is None else [spec.origin or "", *(spec.submodule_search_locations or ())]
@@ -140,7 +147,8 @@ def _is_console_script(script: str) -> bool:
     )
 
 
-def _current_folder() -> str:
+def current_folder() -> str:
+    """Return the current folder, the root folder if it has been removed."""
     try:
         return os.getcwd()
     except OSError:  # it was removed

@@ -7,10 +7,11 @@ import shutil
 import sys
 
 from narrative_auto import settings
+from narrative_auto.errors import CommandError, attempted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import NoReturn
 
     from narrative_auto.settings import Settings
@@ -22,26 +23,14 @@ _PYTHON_OPTIONS_WITHOUT_SITE = "IES"
 """Options of the interpreter with which it does not look at `PYTHONPATH`, or imports no `sitecustomize`."""
 
 
-class CommandError(Exception):
-    """A command cannot be started.
-
-    Attributes:
-        status: the exit status that a shell would give.
-    """
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 def hook_folder() -> str:
     """Return the folder that holds the start-up hook, `sitecustomize.py`; it lies beside this package."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return os.path.join(os.path.dirname(package), "sitecustomize_template")
 
 
-def resolve(command: list[str]) -> list[str]:
-    """Return the command with the path of what is to be executed in front.
+def resolve(command: list[str]) -> tuple[str, list[str]]:
+    """Return the path of what is to be executed, and the command line that it gets: as typed.
 
     A Python file is run by this interpreter, unless it was named by a path and can be executed itself.
 
@@ -51,10 +40,10 @@ def resolve(command: list[str]) -> list[str]:
     name = command[0]
     named_by_path = os.path.dirname(name) != ""
     if name.endswith((".py", ".pyw")) and os.path.isfile(name) and not (named_by_path and os.access(name, os.X_OK)):
-        return [sys.executable, *command]
+        return sys.executable, [sys.executable, *command]
     path = shutil.which(name)
     if path is not None:
-        return [path, *command[1:]]
+        return path, command
     if os.path.isdir(name):
         raise CommandError(f"{name} is a folder: to run the package in it, narrative-run python {name}", NOT_EXECUTABLE)
     if os.path.exists(name):
@@ -64,23 +53,24 @@ def resolve(command: list[str]) -> list[str]:
     raise CommandError(f"{name}: there is no such command on the PATH", NOT_FOUND)
 
 
-def child_environment(current: Mapping[str, str], chosen: Settings, *, on_terminal: bool) -> dict[str, str]:
+def child_environment(
+    current: Mapping[str, str], chosen: Settings, typed: Iterable[str], *, on_terminal: bool
+) -> dict[str, str]:
     """Return the environment in which the command's interpreters start the recorder.
 
     Args:
         current: the environment of this process.
-        chosen: the settings, complete but for what stderr gets.
+        chosen: the settings.
+        typed: those that were given on the command line; the others are found by the interpreters themselves.
         on_terminal: whether a person looks at stderr: then the tree is told, else its first and last line.
     """
     environment = dict(current)
-    for name in settings.DEFAULTS:
-        environment.pop(settings.variable(name), None)
     environment.pop(settings.STORY, None)
-    environment.update(settings.to_environment(chosen))
-    environment.setdefault(settings.variable("tell"), "tree" if on_terminal else "line")
+    environment.update(settings.to_environment(chosen, typed))
+    environment[settings.LAUNCHED] = "tree" if on_terminal else "line"
     environment[settings.SWITCH] = "1"
-    rest = [folder for folder in current.get("PYTHONPATH", "").split(os.pathsep) if folder and folder != hook_folder()]
-    environment["PYTHONPATH"] = os.pathsep.join([hook_folder(), *rest])
+    before = current.get("PYTHONPATH", "").removeprefix(hook_folder() + os.pathsep)
+    environment["PYTHONPATH"] = hook_folder() + (os.pathsep + before if before and before != hook_folder() else "")
     return environment
 
 
@@ -101,19 +91,20 @@ def blind_option(command: list[str]) -> str | None:
     return None
 
 
-def run(command: list[str], environment: dict[str, str]) -> NoReturn:
+def run(path: str, command: list[str], environment: dict[str, str]) -> NoReturn:
     """Become the command; where the system cannot do that (Windows), run it as a child and exit as it does.
 
     Raises:
         CommandError: it cannot be executed.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed by whoever started us
+            attempted(stream.flush)
     if os.name == "nt":
         import subprocess
 
-        raise SystemExit(subprocess.call(command, env=environment))  # noqa: S603 - the person's own command
+        raise SystemExit(subprocess.call(command, executable=path, env=environment))  # noqa: S603 - the person's own command
     try:
-        os.execve(command[0], command, environment)  # noqa: S606 - the same
+        os.execve(path, command, environment)  # noqa: S606 - the same
     except OSError as error:
-        raise CommandError(f"{command[0]} cannot be executed: {error.strerror}", NOT_EXECUTABLE) from None
+        raise CommandError(f"{path} cannot be executed: {error.strerror}", NOT_EXECUTABLE) from None

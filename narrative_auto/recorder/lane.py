@@ -18,8 +18,8 @@ UNWOUND_LIMIT = 256
 # A row holds the totals of one edge (a site called from another) in one lane.
 CALLS, TOTAL, SELF, LONGEST, RAISED, CALLEES, SITE, CALLER, FIRST, ERRORS = range(10)
 
-# An entry of the shadow stack is a call that is running. The last three exist for what can be suspended.
-NUMBER, SINCE, ROW, BELOW, STARTED, RUNNING, AWAITS = range(7)
+# An entry of the shadow stack is a call that is running. The last four exist for what can be suspended.
+NUMBER, SINCE, ROW, BELOW, STARTED, RUNNING, AWAITS, LANE = range(8)
 
 
 class Lane:
@@ -27,7 +27,6 @@ class Lane:
 
     Attributes:
         number: from 1, in the order in which threads first reached a probe.
-        ident: the thread's identifier.
         ring: the flight ring as 64-bit words, two a record.
         head: the word at which the next record goes; counts on for ever, so `head // 2` is the number of records.
         stack: the calls that are running, a sentinel below them.
@@ -38,11 +37,10 @@ class Lane:
         wake: called, once, when there is something to tell; None when somebody listens.
     """
 
-    __slots__ = ("callees", "dropped", "head", "ident", "mask", "notable", "number", "ring", "stack", "unwound", "wake")
+    __slots__ = ("callees", "dropped", "head", "mask", "notable", "number", "ring", "stack", "unwound", "wake")
 
-    def __init__(self, number: int, ident: int, records: int, wake: Callable[[], object] | None = None) -> None:
+    def __init__(self, number: int, records: int, wake: Callable[[], object] | None = None) -> None:
         self.number = number
-        self.ident = ident
         self.ring = memoryview(bytearray(records * WORDS_PER_RECORD * 8)).cast("Q")
         self.mask = records * WORDS_PER_RECORD - 1
         self.head = 0
@@ -54,12 +52,13 @@ class Lane:
         self.dropped = 0
         self.wake = wake
 
-    def row(self, number: int, caller: list[Any], now: int) -> list[Any]:
-        """Return the new row of an edge: the site `number`, called from the site of the entry `caller`."""
-        callees = self.callees.setdefault(number, {})
-        row: list[Any] = [0, 0, 0, 0, 0, callees, number, caller[NUMBER], now, {}]
-        caller[ROW][CALLEES][number] = row
-        self.woken()
+    def row(self, number: int, caller: int, now: int) -> list[Any]:
+        """Return the row of an edge, made if need be: the site `number`, called from the site `caller`."""
+        callees = self.callees.setdefault(caller, {})
+        row = callees.get(number)
+        if row is None:
+            row = callees[number] = [0, 0, 0, 0, 0, self.callees.setdefault(number, {}), number, caller, now, {}]
+            self.woken()
         return row
 
     def woken(self) -> None:

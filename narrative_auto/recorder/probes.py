@@ -18,6 +18,7 @@ from narrative_auto.recorder.lane import (
     CALLER,
     CALLS,
     ERRORS,
+    LANE,
     LONGEST,
     NOTABLE_LIMIT,
     NUMBER,
@@ -40,10 +41,14 @@ if TYPE_CHECKING:
 
     from narrative_auto.recorder.lane import Lane
 
-NOT_FAILURES = frozenset({"StopIteration", "StopAsyncIteration", "GeneratorExit", "CancelledError", "SystemExit"})
-"""Exceptions that end a call without being a failure, by name: asyncio need not be imported to be recognised."""
+NOT_FAILURES = (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit)
+"""Exceptions that end a call without being a failure; `asyncio.CancelledError`, seldom imported, is another."""
 
-_type_name: Any = type.__dict__["__name__"].__get__  # a metaclass may override the attribute, not this
+# A metaclass may override these attributes, not what reads them here.
+_type_name: Any = type.__dict__["__name__"].__get__
+_type_order: Any = type.__dict__["__mro__"].__get__
+_issubclass = issubclass
+_type_members: Any = type.__dict__["__dict__"].__get__
 
 
 class SilentProbe:
@@ -69,6 +74,24 @@ def started_at(entry: list[Any]) -> int:
     return started
 
 
+def lane_of(entry: list[Any], lane: Lane) -> int:
+    """Return the number of the lane in which an entry's call started: a generator may end in another."""
+    number: int = entry[LANE] if len(entry) > STARTED else lane.number
+    return number
+
+
+def _is_failure(error: BaseException) -> bool:
+    kind = type(error)  # isinstance would ask the exception for its __class__
+    if _issubclass(kind, NOT_FAILURES):
+        return False
+    if _issubclass(kind, Exception):
+        return True
+    return not any(
+        _type_name(one) == "CancelledError" and _type_members(one).get("__module__") == "asyncio.exceptions"
+        for one in _type_order(kind)
+    )
+
+
 def _find(stack: list[list[Any]], number: int) -> list[Any] | None:
     """Pop and return the innermost entry of a site, with all that was left above it without an exit."""
     for depth in range(len(stack) - 1, 0, -1):
@@ -90,7 +113,7 @@ def _note(lane: Lane, entry: list[Any], now: int, running: int, error: str) -> N
         (
             entry[NUMBER],
             entry[ROW][CALLER],
-            lane.number,
+            lane_of(entry, lane),
             started_at(entry),
             now,
             running,
@@ -103,22 +126,23 @@ def _note(lane: Lane, entry: list[Any], now: int, running: int, error: str) -> N
 def _unwind(lane: Lane, entry: list[Any], now: int, error: BaseException) -> str:
     """Remember that an exception left a call; return its type's name, or "" if it is no failure."""
     row = entry[ROW]
-    lane.unwound.append((id(error), entry[NUMBER], started_at(entry), now, row[CALLS]))
+    lane.unwound.append((id(error), entry[NUMBER], started_at(entry), now))
     if len(lane.unwound) > 2 * UNWOUND_LIMIT:
         del lane.unwound[:UNWOUND_LIMIT]
-    name: str = _type_name(type(error))
-    if name in NOT_FAILURES:
+    if not _is_failure(error):
         return ""
+    name: str = _type_name(type(error))
     row[RAISED] += 1
     row[ERRORS][name] = row[ERRORS].get(name, 0) + 1
     return name
 
 
-def _end(lane: Lane, probe: SilentProbe, now: int, error: BaseException | None) -> None:
-    """Account for the end of a call that failed, or that could have been suspended."""
+def _end(lane: Lane, probe: SilentProbe, entry: list[Any] | None, now: int, error: BaseException | None) -> None:
+    """Account for the end of a call that failed, or that could have been suspended; its entry has been popped."""
     write(lane, now, probe.word)
     stack = lane.stack
-    entry = stack.pop() if stack[-1][NUMBER] == probe.number else _find(stack, probe.number)
+    if entry is None:
+        entry = _find(stack, probe.number)
     if entry is None:
         return
     row = entry[ROW]
@@ -180,7 +204,7 @@ def probe_types(local: Any, open_lane: Callable[[], Lane], suspended: dict[int, 
                 number = self.number
                 row = caller[2][5].get(number)  # ROW, CALLEES
                 if row is None:
-                    row = lane.row(number, caller, now)
+                    row = lane.row(number, caller[0], now)
                 row[0] += 1  # CALLS
                 stack.append([number, now, row, 0])
             except RecursionError:
@@ -191,10 +215,14 @@ def probe_types(local: Any, open_lane: Callable[[], Lane], suspended: dict[int, 
         __slots__ = ()
 
         def __bool__(self) -> bool:
-            super().__bool__()
-            entry = local.lane.stack[-1]
-            if entry[NUMBER] == self.number and len(entry) == STARTED:
-                entry += (entry[SINCE], 0, self.site.kind == COROUTINE)
+            try:
+                super().__bool__()
+                lane = local.lane
+                entry = lane.stack[-1]
+                if entry[NUMBER] == self.number and len(entry) == STARTED:
+                    entry += (entry[SINCE], 0, self.site.kind == COROUTINE, lane.number)
+            except RecursionError:
+                pass
             return True
 
     class ReturnProbe(SilentProbe):
@@ -206,20 +234,20 @@ def probe_types(local: Any, open_lane: Callable[[], Lane], suspended: dict[int, 
                     lane = local.lane
                 except AttributeError:  # a generator that another thread began, say
                     return True
+                stack = lane.stack
+                entry = stack[-1]
+                if entry[0] == self.number:
+                    del stack[-1]  # before anything that may fail at the end of the interpreter's stack
+                else:
+                    entry = _find(stack, self.number)
+                    if entry is None:
+                        return True
                 now = clock()
                 head = lane.head
                 at = head & lane.mask
                 lane.ring[at] = now
                 lane.ring[at + 1] = self.word
                 lane.head = head + 2
-                stack = lane.stack
-                entry = stack[-1]
-                if entry[0] == self.number:
-                    del stack[-1]
-                else:
-                    entry = _find(stack, self.number)
-                    if entry is None:
-                        return True
                 row = entry[2]  # ROW
                 duration = now - entry[1]  # SINCE
                 row[1] += duration  # TOTAL
@@ -238,9 +266,16 @@ def probe_types(local: Any, open_lane: Callable[[], Lane], suspended: dict[int, 
 
         def __bool__(self) -> bool:
             try:
-                lane = getattr(local, "lane", None)
-                if lane is not None:
-                    _end(lane, self, clock(), None)
+                try:
+                    lane = local.lane
+                except AttributeError:
+                    return True
+                entry = lane.stack[-1]
+                if entry[0] == self.number:
+                    del lane.stack[-1]
+                else:
+                    entry = None
+                _end(lane, self, entry, clock(), None)
             except RecursionError:
                 pass
             return True
@@ -251,9 +286,17 @@ def probe_types(local: Any, open_lane: Callable[[], Lane], suspended: dict[int, 
 
         def __eq__(self, error: object) -> bool:
             try:
-                lane = getattr(local, "lane", None)
-                if lane is not None and isinstance(error, BaseException):
-                    _end(lane, self, clock(), error)
+                try:
+                    lane = local.lane
+                except AttributeError:
+                    return False
+                if _issubclass(type(error), BaseException):
+                    entry = lane.stack[-1]
+                    if entry[0] == self.number:
+                        del lane.stack[-1]
+                    else:
+                        entry = None
+                    _end(lane, self, entry, clock(), error)  # type: ignore[arg-type]
             except RecursionError:
                 pass
             return self is error
@@ -263,13 +306,18 @@ def probe_types(local: Any, open_lane: Callable[[], Lane], suspended: dict[int, 
 
         def __bool__(self) -> bool:
             try:
-                lane = getattr(local, "lane", None)
-                if lane is None:
+                try:
+                    lane = local.lane
+                except AttributeError:
                     return True
+                stack = lane.stack
+                entry = stack[-1]
+                if entry[0] == self.number:
+                    del stack[-1]
+                else:
+                    entry = _find(stack, self.number)
                 now = clock()
                 write(lane, now, self.word)
-                stack = lane.stack
-                entry = stack.pop() if stack[-1][NUMBER] == self.number else _find(stack, self.number)
                 if entry is not None:
                     segment = now - entry[SINCE]
                     entry[ROW][SELF] += segment - entry[BELOW]
@@ -295,6 +343,9 @@ def probe_types(local: Any, open_lane: Callable[[], Lane], suspended: dict[int, 
                 if entry is not None:
                     entry[SINCE] = now
                     entry[BELOW] = 0
+                    if entry[LANE] != lane.number:
+                        # Begun in another thread, whose totals may be folded away already: they go on here.
+                        entry[ROW] = lane.row(entry[NUMBER], entry[ROW][CALLER], now)
                     lane.stack.append(entry)
             except RecursionError:
                 pass

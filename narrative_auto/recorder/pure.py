@@ -11,6 +11,7 @@ from narrative_auto.recorder.lane import (
     CALLS,
     ERRORS,
     FIRST,
+    LANE,
     LONGEST,
     NOTABLE_LIMIT,
     NUMBER,
@@ -18,6 +19,7 @@ from narrative_auto.recorder.lane import (
     ROW,
     SELF,
     SITE,
+    STARTED,
     TOTAL,
     Lane,
 )
@@ -29,7 +31,7 @@ from narrative_auto.recorder.layout import (
     WORDS_PER_RECORD,
     record_word,
 )
-from narrative_auto.recorder.probes import SilentProbe, probe_types, started_at
+from narrative_auto.recorder.probes import SilentProbe, lane_of, probe_types, started_at
 from narrative_auto.recorder.readings import Edge, NotableCall, OpenCall
 from narrative_auto.recorder.sites import FUNCTION, Site, SiteTable
 
@@ -103,14 +105,14 @@ class PureRecorder:
 
     def mute_thread(self) -> None:
         """Record nothing of the calling thread: it is one of ours."""
-        self._local.lane = Lane(0, _thread.get_ident(), 2)
+        self._local.lane = Lane(0, 2)
 
     def open_lane(self) -> Lane:
         """Return a new lane for the calling thread."""
         with self._lock:
             self._lane_count += 1
             number = self._lane_count
-        lane = Lane(number, _thread.get_ident(), RING_RECORDS if number == 1 else THREAD_RING_RECORDS, self._wake)
+        lane = Lane(number, RING_RECORDS if number == 1 else THREAD_RING_RECORDS, self._wake)
         self.lanes.append(lane)
         self._local.lane = lane
         self._local.retiring = _Retiring(self._retire, lane)
@@ -155,6 +157,11 @@ class PureRecorder:
         return sorted((edge for edge in edges.values() if edge.calls), key=lambda edge: edge.first)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no probe was ever reached."""
+        return self._lane_count == 0
+
+    @property
     def records(self) -> int:
         """The number of records written so far."""
         return self._retired_records + sum(lane.head for lane in list(self.lanes)) // WORDS_PER_RECORD
@@ -175,14 +182,16 @@ class PureRecorder:
         return calls, dropped
 
     def open_calls(self) -> list[OpenCall]:
-        """Return the calls that are running in any thread, outermost first within a lane."""
+        """Return the calls that are running in any thread, outermost first within a lane, then the suspended ones."""
         calls = []
         for lane in list(self.lanes):
             caller_started = 0
             for depth, entry in enumerate(lane.stack[1:]):
                 started = started_at(entry)
-                calls.append(OpenCall(entry[NUMBER], lane.number, started, depth, caller_started))
+                calls.append(OpenCall(entry[NUMBER], lane_of(entry, lane), started, depth, caller_started))
                 caller_started = started
+        for entry in list(self._suspended.values()):
+            calls.append(OpenCall(entry[NUMBER], entry[LANE], entry[STARTED], 0, 0))  # noqa: PERF401 - as above
         return calls
 
     def last_records(self, lane: Lane, count: int) -> list[tuple[int, int, int]]:
@@ -198,8 +207,8 @@ class PureRecorder:
             records.append((ring[at], word & 0xFFFFFFFF, word >> 32))
         return records
 
-    def unwound(self, lane: Lane) -> list[tuple[int, int, int, int, int]]:
-        """Return the calls that exceptions left last, by their end: (id of the exception, site, start, end, call)."""
+    def unwound(self, lane: Lane) -> list[tuple[int, int, int, int]]:
+        """Return the calls that exceptions left last, by their end: (id of the exception, site, start, end)."""
         return list(lane.unwound)
 
     def before_fork(self) -> None:
@@ -217,6 +226,7 @@ class PureRecorder:
         self._lock = _thread.RLock()
         lane = self.current_lane()
         self.lanes = [lane] if lane is not None else []
+        self._lane_count = len(self.lanes)
         self._retired, self._retired_notable, self._retired_records = {}, [], 0
         if lane is None:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import CodeType
     from typing import Any
 
 FUNCTION, GENERATOR, COROUTINE, ASYNC_GENERATOR = "function", "generator", "coroutine", "async generator"
@@ -57,6 +58,15 @@ class Site:
         """Whether the function's own name starts with an underscore, `__init__` and `__call__` apart."""
         own = self.qualname.rpartition(".")[2]
         return own.startswith("_") and not (own.startswith("__") and own.endswith("__"))
+
+
+def site_in(code: CodeType) -> Site | None:
+    """Return the site whose probes are constants of a code object, None for code without probes."""
+    for constant in code.co_consts:
+        if hasattr(type(constant), "site"):
+            site: Site = constant.site
+            return site
+    return None
 
 
 class SiteTable:

@@ -7,6 +7,8 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+from narrative_auto.errors import StoreError
+from narrative_auto.failures.values import clean
 from narrative_auto.stories.events import (
     FailureOccurred,
     StageCompleted,
@@ -78,9 +80,12 @@ class SqliteStoryRenderer:
             if not os.path.exists(self._path):
                 os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600))
             # Renderers are called by the narrator's thread and, at the end, by the main one; never by two at once.
-            self._connection = sqlite3.connect(self._path, timeout=2.0, check_same_thread=False, isolation_level=None)
+            self._connection = sqlite3.connect(self._path, timeout=1.0, check_same_thread=False, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > SCHEMA_VERSION:
+                raise StoreError(f"{self._path} was written by a later version: name another with --store")
             self._connection.executescript(SCHEMA)
             self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         return self._connection
@@ -104,7 +109,9 @@ class SqliteStoryRenderer:
             self._failure(connection, event)
         elif isinstance(event, StoryCompleted):
             connection.execute(
-                "UPDATE stories SET success=?, duration_seconds=?, completed_at=? WHERE story_id=?",
+                # How a console script ended is not known: neither well nor badly.
+                "UPDATE stories SET success=CASE outcome WHEN 'ended' THEN NULL ELSE ? END, duration_seconds=?,"
+                " completed_at=? WHERE story_id=?",
                 (event.success, event.duration_seconds, event.timestamp.isoformat(), event.story_id),
             )
 
@@ -125,7 +132,8 @@ class SqliteStoryRenderer:
         self.detach()
 
     def _story_started(self, connection: sqlite3.Connection, event: StoryStarted) -> None:
-        connection.execute(
+        _execute(
+            connection,
             "INSERT OR REPLACE INTO stories (story_id, name, started_at, parent_story_id, root_story_id, pid, command,"
             " folder, python) VALUES (?,?,?,?,?,?,?,?,?)",
             (
@@ -144,7 +152,8 @@ class SqliteStoryRenderer:
 
     @staticmethod
     def _stage_started(connection: sqlite3.Connection, event: StageStarted) -> None:
-        connection.execute(
+        _execute(
+            connection,
             "INSERT INTO stages (story_id, stage_id, stage_name, stage_index, parent_stage_id, parent_stage_name, lane,"
             " started_at) VALUES (?,?,?,?,?,?,?,?)",
             (
@@ -162,7 +171,8 @@ class SqliteStoryRenderer:
     @staticmethod
     def _stage_ended(connection: sqlite3.Connection, event: StageCompleted | StageFailed) -> None:
         failed = isinstance(event, StageFailed)
-        connection.execute(
+        _execute(
+            connection,
             "UPDATE stages SET ended_at=?, duration_seconds=?, running_seconds=?, completed=?, failed=?, error_type=?"
             " WHERE story_id=? AND stage_id=? AND ended_at IS NULL",
             (
@@ -179,7 +189,8 @@ class SqliteStoryRenderer:
 
     @staticmethod
     def _totals(connection: sqlite3.Connection, event: StoryTotals) -> None:
-        connection.execute(
+        _execute(
+            connection,
             "UPDATE stories SET outcome=?, exit_status=?, own_cost=?, records=?, folded=?, app_roots=?"
             " WHERE story_id=?",
             (
@@ -193,9 +204,11 @@ class SqliteStoryRenderer:
             ),
         )
         connection.executemany(
-            "INSERT OR REPLACE INTO totals VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO totals (story_id, position, site, caller, name, module, filename, line, private,"
+            " calls, total_seconds, self_seconds, longest_seconds, raised, errors)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             [
-                (
+                _encodable(
                     event.story_id,
                     position,
                     total.site,
@@ -216,13 +229,17 @@ class SqliteStoryRenderer:
             ],
         )
         connection.executemany(
-            "INSERT INTO left_plain VALUES (?,?,?,?)", [(event.story_id, *reason) for reason in event.left_plain]
+            "INSERT INTO left_plain (story_id, module, function, reason) VALUES (?,?,?,?)",
+            [_encodable(event.story_id, *reason) for reason in event.left_plain],
         )
 
     @staticmethod
     def _failure(connection: sqlite3.Connection, event: FailureOccurred) -> None:
-        connection.execute(
-            "INSERT INTO failures VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        _execute(
+            connection,
+            "INSERT INTO failures (story_id, stage_name, error_type, error_message, filename, lineno, function,"
+            " exception_chain, source_snippet, traceback_text, stage_timeline, llm_analysis, timestamp)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 event.story_id,
                 event.stage_name,
@@ -241,13 +258,21 @@ class SqliteStoryRenderer:
         )
 
 
+def _execute(connection: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> None:
+    connection.execute(statement, _encodable(*values))
+
+
+def _encodable(*values: Any) -> tuple[Any, ...]:
+    """Return values with texts that can be encoded: a path may hold bytes that are no characters."""
+    return tuple(clean(value) if isinstance(value, str) else value for value in values)
+
+
 def _forget_old(connection: sqlite3.Connection) -> None:
-    """Delete all but the newest root stories, and what belongs to the others."""
-    rows = connection.execute(
-        "SELECT root_story_id FROM stories GROUP BY root_story_id ORDER BY max(started_at) DESC LIMIT -1 OFFSET ?",
+    """Delete all but the newest root stories that have ended, and what belongs to no story any more."""
+    connection.execute(
+        "DELETE FROM stories WHERE completed_at IS NOT NULL AND root_story_id NOT IN (SELECT root_story_id FROM stories"
+        " GROUP BY root_story_id ORDER BY max(started_at) DESC LIMIT ?)",
         (KEPT_STORIES,),
-    ).fetchall()
-    for (root,) in rows:
-        members = connection.execute("SELECT story_id FROM stories WHERE root_story_id=?", (root,)).fetchall()
-        for table in ("stages", "failures", "totals", "left_plain", "stories"):
-            connection.executemany(f"DELETE FROM {table} WHERE story_id=?", members)  # noqa: S608 - our own names
+    )
+    for table in ("stages", "failures", "totals", "left_plain"):
+        connection.execute(f"DELETE FROM {table} WHERE story_id NOT IN (SELECT story_id FROM stories)")  # noqa: S608

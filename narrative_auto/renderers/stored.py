@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from narrative_auto.errors import StoreError
+from narrative_auto.failures.values import clean
 from narrative_auto.stories.events import StageTotal
 
 
@@ -92,9 +93,15 @@ class StoredStories:
 
     def _query(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         try:
-            return self._connection.execute(statement, values).fetchall()
+            return self._connection.execute(statement, tuple(map(_encodable, values))).fetchall()
         except sqlite3.Error as error:
             raise StoreError(f"{self._path} cannot be read: {error}") from None
+
+    def _loads(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise StoreError(f"{self._path} is damaged: {error}") from None
 
     def newest(self, count: int) -> list[StoredStory]:
         """Return the newest stories, the last one first."""
@@ -136,7 +143,7 @@ class StoredStories:
         totals = []
         for row in rows:
             values = list(row)
-            values[6], values[12] = bool(row[6]), json.loads(row[12])
+            values[6], values[12] = bool(row[6]), self._loads(row[12])
             totals.append(StageTotal(*values))
         return totals
 
@@ -152,12 +159,16 @@ class StoredStories:
         if not rows:
             return None
         values = list(rows[0])
-        values[6] = tuple(json.loads(values[6]))
+        values[6] = tuple(self._loads(values[6]))
         return StoredFailure(*values)
 
     def left_plain(self, story: StoredStory) -> list[tuple[str, str, str]]:
         """Return what was not instrumented although it was wanted: (module, function or "", reason)."""
         return self._query("SELECT module, function, reason FROM left_plain WHERE story_id=?", (story.story_id,))
+
+
+def _encodable(value: Any) -> Any:
+    return clean(value) if isinstance(value, str) else value
 
 
 def _story(row: tuple[Any, ...]) -> StoredStory:
@@ -169,4 +180,4 @@ def _story(row: tuple[Any, ...]) -> StoredStory:
 def _quoted(path: str) -> str:
     from urllib.parse import quote
 
-    return quote(os.path.abspath(path))
+    return quote(os.fsencode(os.path.abspath(path)))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from narrative_auto.page import Line, Page, columns, cut, duration, printable, rule, thousands
+from narrative_auto.page import Line, Page, columns, counted, cut, duration, printable, rule, thousands
 from narrative_auto.stories.events import FailureOccurred, StoryCompleted, StoryTotals
 from narrative_auto.stories.folding import StageNode, fold, keep_largest, without_private
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from narrative_auto.stories.events import StageTotal
 
 MOST_LINES = 24
@@ -24,9 +26,13 @@ class TreeRenderer:
     Args:
         page: where to print.
         whole: the tree and the summary; False for the first and the last line only.
+        more: gives the command that shows a story by its id, "" where it is not kept.
     """
 
-    def __init__(self, page: Page | None = None, *, whole: bool = True) -> None:
+    def __init__(
+        self, page: Page | None = None, *, whole: bool = True, more: Callable[[str], str] = lambda _: ""
+    ) -> None:
+        self._more = more
         self._page = page or Page()
         self._whole = whole
         self._totals: StoryTotals | None = None
@@ -51,12 +57,14 @@ class TreeRenderer:
             style,
         )
         if not totals.totals:
-            return [heading, *no_stages_lines(totals.app_roots)]
-        more: Line = [(f"more: narrative story {story.story_id[:6]}", "dim")]
+            reasons = no_stages_lines(totals)
+            return [heading, *(reasons if self._whole else reasons[:1])]
+        command = self._more(story.story_id)
+        more: list[Line] = [[(f"more: {command}", "dim")]] if command else []
         if not self._whole:
-            return [heading, more]
-        tree = tree_lines(list(totals.totals), story.duration_seconds, width, MOST_LINES - 3, handled=ok)
-        return [heading, *tree, summary_line(totals), more]
+            return [heading, *more]
+        tree = tree_lines(list(totals.totals), story.duration_seconds, width, MOST_LINES - 3)
+        return [heading, *tree, summary_line(totals), *more]
 
 
 def outcome_text(totals: StoryTotals) -> str:
@@ -64,9 +72,18 @@ def outcome_text(totals: StoryTotals) -> str:
     return f"exit status {totals.exit_status}" if totals.outcome == "exited" else totals.outcome
 
 
-def no_stages_lines(app_roots: tuple[str, ...]) -> list[Line]:
+def no_stages_lines(totals: StoryTotals) -> list[Line]:
     """Return what a person who sees no stage wants to know."""
-    where = ", ".join(app_roots) or "(no folder)"
+    where = ", ".join(totals.app_roots) or "(no folder)"
+    if totals.modules:
+        said = (
+            f"no stages: no function of the application was called ({counted(totals.modules, 'module')} under {where})"
+        )
+        return [[(said, "")]]
+    if totals.left_plain:
+        module, _, reason = totals.left_plain[0]
+        said = f"no stages: {counted(len(totals.left_plain), 'module')} of the application left as they are"
+        return [[(said, "")], [(f"{printable(module)}: {printable(reason)}", "dim")]]
     return [
         [(f"no stages: no application code was imported under {where}", "")],
         [("application code elsewhere? narrative-run --app-root ../src …", "dim")],
@@ -78,18 +95,14 @@ def summary_line(totals: StoryTotals) -> Line:
     """Return the line that counts: `6 sites, 9 003 calls, own cost 1.2 %`."""
     sites = len({total.site for total in totals.totals})
     calls = sum(total.calls for total in totals.totals)
-    text = f"{_counted(sites, 'site')}, {_counted(calls, 'call')}"
+    text = f"{counted(sites, 'site')}, {counted(calls, 'call')}"
     text += f", own cost {totals.own_cost * 100:.1f} %"
     if totals.left_plain:
         text += f", {len(totals.left_plain)} left plain"
     return [(text, "")]
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{thousands(number)} {noun}{'' if number == 1 else 's'}"
-
-
-def tree_lines(totals: list[StageTotal], seconds: float, width: int, most: int | None, *, handled: bool) -> list[Line]:
+def tree_lines(totals: list[StageTotal], seconds: float, width: int, most: int | None) -> list[Line]:
     """Return the folded tree, one line a stage.
 
     Args:
@@ -97,17 +110,14 @@ def tree_lines(totals: list[StageTotal], seconds: float, width: int, most: int |
         seconds: the story's duration, by which a private helper is slow or not.
         width: columns.
         most: lines at most, and private helpers only where they matter; None for all.
-        handled: nothing left the story, so whatever was raised was handled in it.
     """
     root = fold(totals)
     left_out = 0
     if most is not None:
-        root = without_private(root, seconds)
-        raising = sum(node.total is not None and node.total.raised > 0 for _, node in root.walk())
-        root, left_out = keep_largest(root, max(4, most - raising))
+        root, left_out = keep_largest(without_private(root, seconds), most)
     rows: list[tuple[str, StageNode | None, str]] = []
     for node in root.below:
-        _add_rows(rows, node, "  ", "  ", ", handled" if handled else "")
+        _add_rows(rows, node, "  ", "  ", handled=False)  # what leaves an outermost stage, nobody saw handled
     if left_out:
         rows.append(("  ", None, f"and {left_out} more"))
     return _columns(rows, width)
@@ -158,17 +168,25 @@ def _name(node: StageNode) -> str:
 
 
 def _add_rows(
-    rows: list[tuple[str, StageNode | None, str]], node: StageNode, lead: str, below: str, after: str
+    rows: list[tuple[str, StageNode | None, str]], node: StageNode, lead: str, below: str, *, handled: bool
 ) -> None:
-    """Append a stage's line, the line about what it raised, and those of the stages that it called."""
+    """Append a stage's line, the line about what it raised, and those of the stages that it called.
+
+    What leaves a stage is handled if it does not leave the stage above.
+    """
     total = node.total
     assert total is not None
     rows.append((lead, node, ""))
     if total.raised:
         kinds = printable(", ".join(sorted(total.errors)))
-        rows.append(
-            (below + ("├─ " if node.below else "└─ "), None, f"{thousands(total.raised)} raised {kinds}{after}")
-        )
+        text = f"{thousands(total.raised)} raised {kinds}{', handled' if handled else ''}"
+        rows.append((below + ("├─ " if node.below else "└─ "), None, text))
     for index, child in enumerate(node.below):
         last = index == len(node.below) - 1
-        _add_rows(rows, child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "), after)
+        _add_rows(
+            rows,
+            child,
+            below + ("└─ " if last else "├─ "),
+            below + ("   " if last else "│  "),
+            handled=not total.raised,
+        )

@@ -148,6 +148,8 @@ class StoryTotals:
         totals: in the order of the first calls.
         own_cost: the recorder's share of the story's time, 0.0 to 1.0, as measured.
         left_plain: (module, function or "", reason) of what was not instrumented although it was wanted.
+        records, folded: records written; notable stages that are in the totals only.
+        modules: modules of the application that were instrumented.
         outcome: "ok", "failed", "exited" (with `exit_status`), "interrupted" or "ended" where it is not known.
     """
 
@@ -160,6 +162,7 @@ class StoryTotals:
     exit_status: int | None = None
     records: int = 0
     folded: int = 0
+    modules: int = 0
 
 
 @dataclass(slots=True)

@@ -100,6 +100,11 @@ def without_private(node: StageNode, seconds: float) -> StageNode:
     return StageNode(node.total, node.recursive_calls, below)
 
 
+def _lines_of(node: StageNode) -> int:
+    """Return how many lines a stage takes: what it raised has a line of its own."""
+    return 2 if node.total is not None and node.total.raised else 1
+
+
 def keep_largest(node: StageNode, lines: int) -> tuple[StageNode, int]:
     """Return the tree cut to a number of lines, and how many stages were left out; they take a line together.
 
@@ -110,9 +115,10 @@ def keep_largest(node: StageNode, lines: int) -> tuple[StageNode, int]:
     for _, parent in node.walk():
         for child in parent.below:
             above[id(child)] = parent
-    if len(nodes) <= lines:
+    if sum(map(_lines_of, nodes)) <= lines:
         return node, 0
     kept: set[int] = set()
+    used = 1
 
     def weight(one: StageNode) -> tuple[bool, float]:
         assert one.total is not None
@@ -122,10 +128,12 @@ def keep_largest(node: StageNode, lines: int) -> tuple[StageNode, int]:
         chain = []
         step: StageNode | None = one
         while step is not None and step is not node and id(step) not in kept:
-            chain.append(id(step))
+            chain.append(step)
             step = above.get(id(step))
-        if len(kept) + len(chain) < lines:
-            kept.update(chain)
+        needed = sum(map(_lines_of, chain))
+        if used + needed <= lines:
+            used += needed
+            kept.update(map(id, chain))
 
     def cut(one: StageNode) -> StageNode:
         return StageNode(one.total, one.recursive_calls, [cut(child) for child in one.below if id(child) in kept])

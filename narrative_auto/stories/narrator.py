@@ -35,9 +35,11 @@ class Narrator:
         recorder: what to read.
         story_id, story_name: of the story.
         parent_story_id: the story of the process that started this one, or "".
+        root_story_id: the story of the process that a person started; "" where that is this one.
         min_duration: ns after which an open stage gets its `StageStarted`.
         make_renderers: called once, when the first event is to be delivered; imports what renderers need.
         tell_open: given one line about a stage that stays open, or None not to look for any.
+        may_work: whether events may be delivered while the program runs, which imports what renderers need.
     """
 
     def __init__(
@@ -46,20 +48,25 @@ class Narrator:
         story_id: str,
         story_name: str,
         parent_story_id: str,
+        root_story_id: str,
         min_duration: int,
         make_renderers: Callable[[], list[Any]],
         tell_open: Callable[[str], None] | None = None,
+        may_work: Callable[[], bool] = lambda: True,
     ) -> None:
         self.recorder = recorder
         self.story_id = story_id
         self.story_name = story_name
         self.parent_story_id = parent_story_id
+        self.root_story_id = root_story_id or story_id
         self.started = time.perf_counter_ns()
         self._started_wall = time.time()
         self._min_duration = min_duration
         self._make_renderers = make_renderers
         self._renderers: list[Any] | None = None
         self._tell_open = tell_open
+        self._may_work = may_work
+        self.failed = False
         self._told_open: dict[tuple[int, int, int], int] = {}
         self._announced: dict[tuple[int, int, int], int] = {}
         self._index = 0
@@ -70,15 +77,15 @@ class Narrator:
         self.ticker = Ticker(recorder.mute_thread, self._work, INTERVAL)
 
     def _work(self) -> bool:
+        if not guarded("looking at the program's modules", self._may_work):
+            return False  # all is told at the end
         return guarded("telling the story while it runs", self.tick) is not None
 
     def before_fork(self) -> None:
         """End the thread and let go of files; both come back when they are needed."""
         self.ticker.stop()
-        for renderer in self._renderers or ():
-            detach = getattr(renderer, "detach", None)
-            if detach is not None:
-                guarded(f"{type(renderer).__name__}", detach)
+        for renderer in list(self._renderers or ()):
+            self._call(renderer, "detach")
 
     def begin_child(self, story_id: str) -> None:
         """Go on as the story of a child of fork, which tells nothing and starts a thread only when asked to."""
@@ -87,6 +94,7 @@ class Narrator:
         self._started_wall = time.time()
         self._renderers = None
         self._tell_open = None
+        self._completed = self._folded = self._index = 0
         self._announced.clear()
         self.ticker.forget()
 
@@ -148,7 +156,7 @@ class Narrator:
         return {
             "parent_stage_name": self._name(caller) or None,
             "story_name": self.story_name,
-            "root_story_id": self.story_id,
+            "root_story_id": self.root_story_id,
             "stage_id": f"{lane}-{started}",
             "parent_stage_id": f"{lane}-{caller_started}" if caller_started else "",
             "lane": lane,
@@ -209,23 +217,34 @@ class Narrator:
             self._renderers = guarded("preparing the renderers", self._make_renderers) or []
             parent = self.parent_story_id or None
             began = self.moment(self.started)
-            self._send(StoryStarted(self.story_id, self.story_name, began, parent, parent or self.story_id))
+            self._send(StoryStarted(self.story_id, self.story_name, began, parent, self.root_story_id))
         self._send(event)
 
     def _send(self, event: Any) -> None:
-        for renderer in self._renderers or ():
-            guarded(f"{type(renderer).__name__}", renderer.handle, event)
+        for renderer in list(self._renderers or ()):
+            self._call(renderer, "handle", event)
 
     def _flush(self) -> None:
-        for renderer in self._renderers or ():
-            flush = getattr(renderer, "flush", None)
-            if flush is not None:
-                guarded(f"{type(renderer).__name__}", flush)
+        for renderer in list(self._renderers or ()):
+            self._call(renderer, "flush")
+
+    def _call(self, renderer: Any, method: str, *arguments: Any) -> None:
+        """Call a renderer's method, if it has it; one that raises is named and gets nothing any more."""
+
+        def call() -> bool:
+            function = getattr(renderer, method, None)
+            if function is not None:
+                function(*arguments)
+            return True
+
+        if guarded(type(renderer).__name__, call) is None and self._renderers is not None:
+            self._renderers.remove(renderer)
 
     # -- the end ------------------------------------------------------------------------------------------------
 
     def deliver_failure(self, event: Any) -> None:
         """Deliver the story's `FailureOccurred`, after all stages that ended before it."""
+        self.failed = True
         self._deliver_notable()
         self._deliver(event)
         self._flush()
@@ -237,11 +256,12 @@ class Narrator:
         left_plain: list[tuple[str, str, str]],
         app_roots: tuple[str, ...],
         other_cost: float,
+        modules: int = 0,
     ) -> None:
         """Deliver all that is left: the last stages, the totals, the story's end.
 
         Args:
-            outcome, exit_status, left_plain, app_roots: as in `StoryTotals`.
+            outcome, exit_status, left_plain, app_roots, modules: as in `StoryTotals`.
             other_cost: seconds that this package took beside recording: starting, reading and rewriting modules.
         """
         from narrative_auto.stories.events import StoryCompleted, StoryTotals
@@ -263,6 +283,7 @@ class Narrator:
                 exit_status,
                 self.recorder.records,
                 self._folded,
+                modules,
             )
         )
         calls = sum(total.calls for total in totals)
@@ -272,34 +293,36 @@ class Narrator:
                 self.story_id,
                 self.story_name,
                 outcome in {"ok", "ended"},
-                100 if outcome in {"ok", "ended"} else 0,
+                100 if outcome == "ok" else 0,
                 self._completed,
                 calls,
                 self.moment(ended),
                 seconds,
                 parent,
-                parent or self.story_id,
+                self.root_story_id,
             )
         )
-        for renderer in self._renderers or ():
-            close = getattr(renderer, "close", None)
-            if close is not None:
-                guarded(f"{type(renderer).__name__}", close)
+        for renderer in list(self._renderers or ()):
+            self._call(renderer, "close")
 
     def totals(self) -> list[StageTotal]:
-        """Return the totals so far; a name that two sites share gets its module in front."""
+        """Return the totals so far; a name that two functions share gets its module in front, or its line behind."""
         from narrative_auto.stories.events import StageTotal
 
         edges = self.recorder.edges()
         sites = self.recorder.sites
-        numbers_of: dict[str, set[tuple[str, str]]] = {}
+        files: dict[str, set[str]] = {}
+        lines: dict[tuple[str, str], set[int]] = {}
         for edge in edges:
             site = sites[edge.site]
-            numbers_of.setdefault(site.name, set()).add((site.module, site.filename))
+            files.setdefault(site.name, set()).add(site.filename)
+            lines.setdefault((site.name, site.filename), set()).add(site.line)
         totals = []
         for edge in edges:
             site = sites[edge.site]
-            name = f"{site.module}.{site.name}" if len(numbers_of[site.name]) > 1 else site.name
+            name = f"{site.module}.{site.name}" if len(files[site.name]) > 1 else site.name
+            if len(lines[site.name, site.filename]) > 1:
+                name += f":{site.line}"
             totals.append(
                 StageTotal(
                     edge.site,

@@ -29,36 +29,49 @@ class Ticker:
         self._prepare = prepare
         self._work = work
         self._interval = interval
+        self._closed = False
         self.forget()
 
     def forget(self) -> None:
         """Know of no thread any more, in a child of fork, where there is none."""
         self._running = False
         self._native_id = 0
+        self._starting = _thread.allocate_lock()
         self._wake = _thread.allocate_lock()
         self._gone = _thread.allocate_lock()
 
     def start(self) -> None:
-        """Start the thread unless it runs. Where no thread can be had, nothing happens."""
-        if self._running:
-            return
-        self.forget()
-        self._wake.acquire()
-        self._gone.acquire()
+        """Start the thread unless it runs or was closed. Where no thread can be had, nothing happens."""
+        if not self._starting.acquire(blocking=False):
+            return  # somebody else is just doing it
         try:
+            if self._running or self._closed:
+                return
+            self._wake = _thread.allocate_lock()
+            self._gone = _thread.allocate_lock()
+            self._wake.acquire()
+            self._gone.acquire()
             _thread.start_new_thread(self._run, (self._wake, self._gone))
             self._running = True
         except RuntimeError:
             pass
+        finally:
+            self._starting.release()
+
+    def close(self) -> None:
+        """End the thread for good."""
+        self._closed = True
+        self.stop()
 
     def stop(self, patience: float = 5.0) -> None:
         """End the thread and wait until it is gone, also for the system; at most `patience` seconds."""
-        if not self._running:
-            return
-        self._running = False
-        self._wake.release()
-        if self._gone.acquire(timeout=patience):
-            _wait_until_gone(self._native_id)
+        with self._starting:
+            if not self._running:
+                return
+            self._running = False
+            self._wake.release()
+            if self._gone.acquire(timeout=patience):
+                _wait_until_gone(self._native_id)
 
     def _run(self, wake: _thread.LockType, gone: _thread.LockType) -> None:
         try:

@@ -245,3 +245,99 @@ def test_a_console_of_the_program_s_own_is_no_crash(write: Write) -> None:
     recorded, lines = crashed(write, source, "--tell", "tree")
     assert recorded.status == 0
     assert " ok -- " in lines[0]
+
+
+def test_a_caught_recursion_error_leaves_the_figures_right(write: Write) -> None:
+    """What runs after a RecursionError stands where it was called, not inside the recursion."""
+    source = (
+        "def down(n): return down(n + 1)\ndef later(): pass\n"
+        "def main():\n    try:\n        down(0)\n    except RecursionError:\n        pass\n    later()\nmain()\n"
+    )
+    folder = write("app.py", source).parent
+    done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=folder)
+    rows = [line for line in done.err.splitlines() if "later" in line]
+    assert rows[0].startswith("  └─ later ")
+
+
+def test_a_hook_for_threads_that_hands_on_ends_no_story(write: Write) -> None:
+    """A common recipe: `threading.excepthook` calls `sys.excepthook`. The program goes on, and is ok."""
+    source = (
+        "import sys, threading\n"
+        "threading.excepthook = lambda a: sys.excepthook(a.exc_type, a.exc_value, a.exc_traceback)\n"
+        "def work(): raise ValueError('in a thread')\n"
+        "def main():\n    t = threading.Thread(target=work); t.start(); t.join(); print('goes on')\nmain()\n"
+    )
+    recorded, lines = crashed(write, source, "--tell", "tree")
+    assert recorded.out == b"goes on\n"
+    assert " ok -- " in lines[0]
+    assert not any("handled" in line for line in lines)
+
+
+def test_a_removed_current_folder(write: Write, tmp_path: Path) -> None:
+    """A program whose current folder is gone has its report all the same."""
+    source = "import os, tempfile\ndef main():\n    d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)\n    raise ValueError('v')\nmain()\n"
+    path = write("app.py", source)
+    done = narrative_run(sys.executable, path, cwd=tmp_path)
+    assert " failed in main -- " in done.err
+    assert "narrative_auto: " not in done.err
+
+
+def test_a_long_secret_is_not_cut_into_the_dump(write: Write, tmp_path: Path) -> None:
+    """Texts are redacted before they are cut: half a secret cannot be recognised."""
+    write("app.py", "def main(): raise ValueError('password=' + 'Z' * 20_000 + ' tail')\nmain()\n")
+    narrative_run(sys.executable, "app.py", cwd=tmp_path)
+    for path in (tmp_path / ".narrative").rglob("*"):
+        if path.is_file():
+            assert b"ZZZZ" not in path.read_bytes()
+
+
+def test_nothing_of_a_no_stage_function_is_named(write: Write) -> None:
+    """What was taken out of the story is not on the path to a failure either."""
+    source = (
+        "from narrative_auto import no_stage\n@no_stage\ndef hidden(): raise ValueError('v')\n"
+        "def main(): hidden()\nmain()\n"
+    )
+    _, lines = crashed(write, source)
+    assert " failed in main -- " in lines[0]
+
+
+@pytest.mark.parametrize("descriptor", ["1", "2"])
+def test_a_closed_stream_does_not_keep_the_program_from_running(write: Write, tmp_path: Path, descriptor: str) -> None:
+    """Started by cron, say, with stdout or stderr closed."""
+    from tests.conftest import LAUNCHER
+
+    write("app.py", "import sys\ndef main():\n    open('done', 'w').close()\n    return 3\nsys.exit(main())\n")
+    done = run("sh", "-c", f"exec {LAUNCHER} {sys.executable} app.py {descriptor}>&-", cwd=tmp_path)
+    assert done.status == 3
+    assert (tmp_path / "done").exists()
+
+
+def test_a_removed_folder_to_start_in(tmp_path: Path) -> None:
+    """The launcher runs what plain Python runs."""
+    from tests.conftest import LAUNCHER
+
+    (tmp_path / "gone").mkdir()
+    script = f"cd gone && rmdir ../gone && exec {LAUNCHER} {sys.executable} -c 'print(1)'"
+    done = run("sh", "-c", script, cwd=tmp_path)
+    assert (done.status, done.out) == (0, b"1\n")
+
+
+def test_a_nasty_class_of_an_exception_is_not_asked(write: Write) -> None:
+    """Looking up `__class__` may run the program's code: the exception stays what it is."""
+    source = (
+        "class E(Exception):\n"
+        "    def __getattribute__(self, n):\n"
+        "        if n == '__class__': raise ValueError(n)\n"
+        "        return object.__getattribute__(self, n)\n"
+        "def main(): raise E('x')\nmain()\n"
+    )
+    crashed(write, source)
+
+
+def test_an_interrupt_within_our_part_loses_nothing(write: Write) -> None:
+    """A `__str__` that raises KeyboardInterrupt, or Ctrl-C just then: Python's own output comes all the same."""
+    source = (
+        "class E(BaseException):\n    def __str__(self): raise KeyboardInterrupt\ndef main(): raise E('x')\nmain()\n"
+    )
+    recorded, _ = crashed(write, source, "--tell", "nothing")
+    assert "narrative_auto" not in recorded.err

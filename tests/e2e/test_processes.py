@@ -92,3 +92,60 @@ def test_threads_count_together(write: Write, tmp_path: Path) -> None:
     rows = {line.split("─ ")[-1].split()[0]: line.split() for line in done.err.splitlines()[1:-2]}
     assert "×20" in rows["work"]
     assert "×2000" in rows["inner"]
+
+
+def test_a_story_of_threads_alone_is_kept(write: Write, tmp_path: Path) -> None:
+    """A program whose functions ran in other threads only has a story that can be shown."""
+    write("app.py", "import threading\ndef work(): pass\nt = threading.Thread(target=work); t.start(); t.join()\n")
+    done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=tmp_path)
+    assert "  work " in done.err
+    assert "work" in shown(tmp_path, "app.py")[0]
+
+
+def test_a_generator_begun_in_a_thread_that_has_ended(write: Write, tmp_path: Path) -> None:
+    """Its calls are counted, whoever goes on with it."""
+    write(
+        "app.py",
+        "import threading\ndef item(n): return n\n"
+        "def gen():\n    for n in range(100): yield item(n)\n"
+        "def main():\n    g = gen()\n    t = threading.Thread(target=lambda: next(g)); t.start(); t.join()\n    list(g)\nmain()\n",
+    )
+    done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=tmp_path)
+    assert "×100" in next(line for line in done.err.splitlines() if "item" in line)
+
+
+def test_a_locked_store_delays_the_end_once(write: Write, tmp_path: Path) -> None:
+    """Another process holds the store: the program ends soon, one line says that the story is not kept."""
+    import sqlite3
+    import time
+
+    write(
+        "app.py",
+        "\n".join(f"def f{n}(): pass" for n in range(9)) + "\n" + "\n".join(f"f{n}()" for n in range(9)) + "\n",
+    )
+    narrative_run("--quiet", sys.executable, "app.py", cwd=tmp_path)
+    holder = sqlite3.connect(tmp_path / ".narrative" / "stories.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=tmp_path, NARRATIVE_STRICT="0")
+    took = time.monotonic() - began
+    holder.close()
+    assert done.status == 0
+    assert done.err.count("narrative_auto: ") == 1
+    assert took < 8
+
+
+def test_an_awaiting_coroutine_is_one_stage(write: Write, tmp_path: Path) -> None:
+    """It is announced once, also when it is suspended while somebody looks."""
+    write(
+        "app.py",
+        "import asyncio, time\nasync def wait():\n    time.sleep(0.6)\n    await asyncio.sleep(0.6)\n"
+        "asyncio.run(wait())\n",
+    )
+    narrative_run("--quiet", sys.executable, "app.py", cwd=tmp_path)
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / ".narrative" / "stories.db") as connection:
+        rows = connection.execute("SELECT stage_name, completed FROM stages").fetchall()
+    connection.close()
+    assert rows == [("wait", 1)]

@@ -38,7 +38,8 @@ def test_sqlparse_formats_the_same_and_has_a_story(tmp_path: Path) -> None:
     assert "  main " in "\n".join(tree)
     assert len(tree) <= 23
     assert max(map(len, tree)) <= 80
-    story_id = tree[-1].split()[-1]
+    assert tree[-1].startswith("more: narrative story ")
+    story_id = tree[-1].split()[3]
     shown = run(COMMANDS / "narrative", "story", story_id, cwd=tmp_path, PYTHONIOENCODING="utf-8").out.decode()
     for stage in (
         "format",

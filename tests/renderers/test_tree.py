@@ -36,7 +36,7 @@ TOTALS = (
 def told(totals: tuple[StageTotal, ...], *, whole: bool = True, outcome: str = "ok", status: int | None = 0) -> str:
     """Return what the renderer prints of a story."""
     stream = io.StringIO()
-    renderer = TreeRenderer(Page(stream), whole=whole)
+    renderer = TreeRenderer(Page(stream), whole=whole, more=lambda story_id: f"narrative story {story_id[:6]}")
     renderer.handle(StoryTotals("7f3a2c0000000000", totals, 0.012, (), ("/srv/app/bin",), outcome, status))
     renderer.handle(StoryCompleted("7f3a2c0000000000", "app.py", True, 100, 1, 1, NOW, 2.41))
     return stream.getvalue()
@@ -97,7 +97,7 @@ def test_at_most_24_lines_of_80_columns() -> None:
         total(n, 0, f"function_number_{n}_with_a_long_name_" + "x" * n, 5, float(n), 1.0, n % 7) for n in range(1, 80)
     )
     lines = told(many).splitlines()
-    assert len(lines) <= 24
+    assert len(lines) in {23, 24}
     assert max(map(len, lines)) <= 80
     assert any(line.startswith("  and ") and line.endswith(" more") for line in lines)
 

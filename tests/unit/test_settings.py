@@ -109,9 +109,9 @@ def test_a_starting_program_uses_what_it_can(
 
 def test_parent_story() -> None:
     """A child knows its parent's story and process; nonsense is no parent."""
-    assert settings.parent_story({"NARRATIVE_STORY": "abc:12"}) == ("abc", 12)
-    assert settings.parent_story({"NARRATIVE_STORY": "abc"}) == ("", 0)
-    assert settings.parent_story({}) == ("", 0)
+    assert settings.parent_story({"NARRATIVE_STORY": "abc:12:root"}) == ("abc", 12, "root")
+    assert settings.parent_story({"NARRATIVE_STORY": "abc"}) == ("", 0, "")
+    assert settings.parent_story({}) == ("", 0, "")
 
 
 @pytest.mark.parametrize(("text", "on"), [("1", True), ("yes", True), ("0", False), ("", False)])

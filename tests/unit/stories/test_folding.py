@@ -80,6 +80,6 @@ def test_private_helpers_are_shown_where_they_matter() -> None:
 def test_the_largest_are_kept_with_what_stands_above_them() -> None:
     """A cut tree keeps failures and time, never a stage without its callers, and says how many are missing."""
     edges = [edge(1, 0, seconds=10), *(edge(n, 1, seconds=n) for n in range(2, 9)), edge(9, 2, seconds=0.01, raised=1)]
-    tree, left_out = keep_largest(fold(edges), 5)
+    tree, left_out = keep_largest(fold(edges), 6)
     assert shape(tree) == [("a", 1, 0, [("b", 1, 0, [("i", 1, 0, [])]), ("h", 1, 0, [])])]
     assert left_out == 5

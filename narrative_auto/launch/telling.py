@@ -1,0 +1,204 @@
+"""What this process says and keeps of its story: renderers, store, crash dump and crash report."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from narrative_auto import settings
+from narrative_auto.errors import guarded
+from narrative_auto.launch.program import current_folder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from narrative_auto.crash.collect import Crash
+    from narrative_auto.instrument.finder import NarrativeFinder
+    from narrative_auto.instrument.isolation import Isolation
+    from narrative_auto.instrument.scope import Scope
+    from narrative_auto.launch.program import Program
+    from narrative_auto.recorder.pure import PureRecorder
+    from narrative_auto.settings import Settings
+    from narrative_auto.stories.narrator import Narrator
+
+
+class Telling:
+    """The story's way out of this process. What it needs is imported when there is something to tell.
+
+    Args:
+        chosen: the settings.
+        what: what the process runs.
+        recorder, scope: as the run has them.
+        isolation: our own imports on the way.
+        main_is_watched: whether the main module is application code.
+        tells: whether this process may write to stderr.
+    """
+
+    def __init__(
+        self,
+        chosen: Settings,
+        what: Program,
+        recorder: PureRecorder,
+        scope: Scope,
+        isolation: Isolation,
+        main_is_watched: Callable[[], bool],
+        *,
+        tells: bool,
+    ) -> None:
+        self._settings = chosen
+        self._program = what
+        self._recorder = recorder
+        self._scope = scope
+        self._isolation = isolation
+        self._main_is_watched = main_is_watched
+        self._stderr = _file_identity(2)
+        self._folder: str | None = None
+        self._remark = ""
+        self._is_kept = False
+        self.tells = tells
+        self.narrator: Narrator | None = None
+
+    @property
+    def tell(self) -> str:
+        """What stderr gets from this process; without a launcher that asked for more, only failures."""
+        if not self.tells:
+            return "nothing"
+        return self._settings.tell or settings.current_environment().get(settings.LAUNCHED, "") or "failure"
+
+    def can_write(self) -> bool:
+        """Whether descriptor 2 is still what it was: a program that becomes a daemon puts something else there."""
+        return self._stderr is not None and _file_identity(2) == self._stderr
+
+    def tell_line(self, text: str) -> None:
+        """Write one line to stderr."""
+        from narrative_auto.page import Page, printable
+
+        if self.can_write():
+            Page().write([[(printable(text), "dim")]])
+
+    def tell_remark(self) -> None:
+        """Say where the story is kept if it is not where it should be; after what Python and the program print."""
+        remark, self._remark = self._remark, ""
+        if remark and self.tell != "nothing":
+            self.tell_line(remark)
+
+    def has_story(self) -> bool:
+        """Whether there is something to keep."""
+        if not self._recorder.is_empty or self._main_is_watched():
+            return True
+        path = self._program.path  # a script that could not even be compiled
+        return bool(path) and self._scope.module("__main__", path).instrument
+
+    def store_folder(self) -> str:
+        """Return the folder of the store, made the first time; "" where the story is not kept."""
+        from narrative_auto import store_folder
+
+        if self._folder is None:
+            # A program that is not ours to tell about leaves no folder behind where it happens to run.
+            if self._settings.store == "off" or not self.has_story():
+                return ""
+            state_home = settings.current_environment().get("XDG_STATE_HOME", "")
+            self._folder, self._remark = store_folder.prepare(self._settings.store, self._program.project, state_home)
+        return self._folder
+
+    def make_renderers(self) -> list[Any]:
+        """Make the renderers, when the first event is there to be delivered."""
+        renderers: list[Any] = []
+        if self.tell in {"tree", "line"} and self.can_write():
+            from narrative_auto.renderers.tree import TreeRenderer
+
+            renderers.append(TreeRenderer(whole=self.tell == "tree", more=self.more))
+        wanted = not self._recorder.is_empty or (self.narrator is not None and self.narrator.failed)
+        folder = self.store_folder() if wanted else ""
+        if folder:
+            from narrative_auto import store_folder
+            from narrative_auto.failures.redaction import Redactor
+            from narrative_auto.failures.values import clean
+            from narrative_auto.renderers.sqlite import SqliteStoryRenderer
+
+            run = {
+                "pid": os.getpid(),
+                "command": clean(" ".join(Redactor().arguments(sys.orig_argv))),
+                "folder": current_folder(),
+                "python": sys.version.split()[0],
+            }
+            database = os.path.join(folder, store_folder.DATABASE)
+            kept = guarded("keeping the story", SqliteStoryRenderer, database, run)
+            self._is_kept = kept is not None
+            renderers += [kept] if kept is not None else []
+        return renderers
+
+    def more(self, story_id: str) -> str:
+        """Return the command that shows the story as it was typed here, "" where it is not kept."""
+        from narrative_auto import store_folder
+        from narrative_auto.page import relative
+
+        if not self._is_kept:
+            return ""
+        folder, here = self.store_folder(), current_folder()
+        found = store_folder.find_upwards(here)
+        command = f"narrative story {story_id[:6]}"
+        if found is not None and os.path.realpath(found) == os.path.realpath(folder):
+            return command
+        return f"{command} --db {relative(folder, here)}"
+
+    def modules(self, finder: NarrativeFinder) -> int:
+        """Return how many modules of the application were imported and instrumented; the main module is run."""
+        return len(set(finder.instrumented) - self._program.modules)
+
+    def collect_crash(self, error: BaseException) -> tuple[Crash, str]:
+        """Take down what is known of an exception that nothing handled; return it with the path of its dump."""
+        now = time.perf_counter_ns()
+        assert self.narrator is not None
+        self.narrator.ticker.close()
+        with self._isolation:
+            from narrative_auto.crash.collect import collect
+            from narrative_auto.crash.dump import write_dump
+            from narrative_auto.failures.redaction import Redactor
+
+            crash = collect(
+                error,
+                recorder=self._recorder,
+                story_id=self.narrator.story_id,
+                story_name=self._program.name,
+                started=self.narrator.started,
+                now=now,
+                is_application=self._is_application,
+                redactor=Redactor(),
+            )
+            folder = self.store_folder()
+            dump = guarded("writing the crash dump", write_dump, crash, folder) if folder else None
+        return crash, dump or ""
+
+    def report_crash(self, collected: tuple[Crash, str]) -> None:
+        """Print the report and deliver the failure."""
+        crash, dump = collected
+        assert self.narrator is not None
+        with self._isolation:
+            from narrative_auto.crash.collect import to_event
+            from narrative_auto.crash.report import report_lines
+            from narrative_auto.page import Page
+
+            self.narrator.deliver_failure(to_event(crash))
+            if self.tell != "nothing" and self.can_write():
+                page = Page()
+                page.write(report_lines(crash, page.width, current_folder(), dump, self.more(crash.story_id)))
+            self.tell_remark()
+
+    def _is_application(self, filename: str) -> bool:
+        """Whether a source file is application code: by where it lies, or because it has stages."""
+        if any(site.filename == filename for site in self._recorder.sites):
+            return True
+        return self._scope.module("", filename).instrument
+
+
+def _file_identity(descriptor: int) -> tuple[int, int] | None:
+    """Return what a descriptor refers to, None if it is closed."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino)
