@@ -75,11 +75,23 @@ class Isolation:
         sys.modules.update(aside)
 
     def make_way(self, before: Iterable[str]) -> None:
-        """Forget library modules that are new since `before`, where the program has one of that name."""
+        """Forget the library modules that are new since `before`, where the program has one of a library's name.
+
+        All of them, as one imports another: what the program imports then finds the same modules as without us, also
+        where that is its own in a library's place. Extension modules stay, they cannot all be loaded twice.
+        """
+        if not self.local_names:
+            return
         known = set(before)
-        for name in self.local_names:
-            if name in sys.modules and name not in known and _is_library(sys.modules[name]):
-                self._take(name)
+        for name, module in list(sys.modules.items()):
+            is_python = str(getattr(module, "__file__", "") or "").endswith(".py")
+            if (
+                is_python
+                and name not in known
+                and name.partition(".")[0] in sys.stdlib_module_names
+                and _is_library(module)
+            ):
+                del sys.modules[name]
 
     @staticmethod
     def _take(name: str) -> dict[str, ModuleType]:

@@ -37,6 +37,7 @@ from narrative_auto.recorder.sites import COROUTINE, Site
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
     from typing import Any
 
     from narrative_auto.recorder.lane import Lane
@@ -137,6 +138,24 @@ def _unwind(lane: Lane, entry: list[Any], now: int, error: BaseException) -> str
     return name
 
 
+def _resynchronise(stack: list[list[Any]], number: int, frame: FrameType) -> None:
+    """Take entries off that a RecursionError left behind: at the very bottom a probe cannot be called to report it.
+
+    Looked at where at most two entries of the site are left, so that a deep recursion is not walked at each level.
+    """
+    left = 0
+    while left < len(stack) - 1 and stack[-1 - left][NUMBER] == number:
+        left += 1
+        if left > 2:
+            return
+    caller = frame.f_back
+    while caller is not None and left:
+        left -= caller.f_code is frame.f_code
+        caller = caller.f_back
+    if left:
+        del stack[-left:]
+
+
 def _end(lane: Lane, probe: SilentProbe, entry: list[Any] | None, now: int, error: BaseException | None) -> None:
     """Account for the end of a call that failed, or that could have been suspended; its entry has been popped."""
     write(lane, now, probe.word)
@@ -158,6 +177,8 @@ def _end(lane: Lane, probe: SilentProbe, entry: list[Any] | None, now: int, erro
     if duration > row[LONGEST]:
         row[LONGEST] = duration
     name = _unwind(lane, entry, now, error) if error is not None else ""
+    if type(error) is RecursionError:
+        _resynchronise(stack, probe.number, sys._getframe(2))  # noqa: SLF001 - the frame that is being left
     if name or row[CALLS] == 1 or duration >= probe.limit:
         _note(lane, entry, now, running, name)
 
