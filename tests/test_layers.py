@@ -29,7 +29,7 @@ RANKS = {
 """A module imports from its own room or one of a lower rank; "" is the package itself with its public names."""
 
 HOMES = {
-    "bytecode": {"instrument/engines/assembly.py"},
+    "bytecode": {"instrument/engines/assembly.py", "instrument/engines/body.py"},
     "rich": {"page.py"},
     "typer": {"cli/main.py", "cli/run.py", "cli/messages.py"},
     "orjson": {"crash/dump.py"},

@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import sys
-from itertools import accumulate, count
 
 from narrative_auto.errors import DeclinedError
 from narrative_auto.instrument.engines import facts
+from narrative_auto.instrument.engines.body import EXITS, SUSPENDS, Draft, Original
 from narrative_auto.recorder.layout import RESUME, RETURN, START, UNWIND, YIELD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from types import CodeType
 
-    from bytecode import ConcreteBytecode, ConcreteInstr
-    from bytecode.concrete import ExceptionTableEntry
     from bytecode.instr import InstrLocation
 
-    Handler = tuple[int, int, bool]
-    """What an exception table says of an instruction: the label of the handler, the depth to which the stack is cut
-    for it, and whether the offset of what raised is pushed (by it, RERAISE keeps the traceback's line)."""
+    from narrative_auto.instrument.engines.body import Handler
 
-_PROLOGUE = frozenset({"CACHE", "COPY_FREE_VARS", "MAKE_CELL", "NOP", "POP_TOP", "RETURN_GENERATOR"})
-"""What may stand in front of the RESUME at which a function begins to run."""
-
-_RETURNS = frozenset({"RETURN_VALUE", "RETURN_CONST"})
-_SUSPENDS = "YIELD_VALUE"
-_EXITS = _RETURNS | {_SUSPENDS}
-
-_PROBES_STACK = 2
-"""What probes need beyond the original's stack. At a return or yield: themselves. In a handler: the offset and the
-exception, for which the original has room with one of the two (it has a handler at the same depth), and themselves."""
-
-_OUTER_STACK = 4
-"""The outer handler starts from an empty stack: the offset, the exception, the probe, the exception again."""
 
 _LIBRARY_FAULTS = (AssertionError, AttributeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError)
 """What `bytecode` raises for code that it does not understand; it has no exceptions of its own."""
@@ -69,7 +52,7 @@ def assemble(code: CodeType, probe: Callable[[int], object | None]) -> CodeType:
             f"code is rewritten on CPython 3.11 to 3.15 only, this is {sys.implementation.name} {version}"
         )
     try:
-        original = _Original(code)
+        original = Original(code)
     except _LIBRARY_FAULTS as fault:
         raise _misunderstood(code, fault) from fault
     wanted = ((transition, probe(transition)) for transition in original.transitions())
@@ -88,111 +71,31 @@ def _misunderstood(code: CodeType, fault: Exception) -> DeclinedError:
     return DeclinedError(f"the code of {code.co_qualname} was not understood ({type(fault).__name__}: {fault})")
 
 
-class _Original:
-    """The code as it was: its instructions, caches among them, and for each of them the handler and jump target.
-
-    A label is an instruction's index in `instructions`.
-    """
-
-    __slots__ = ("code", "concrete", "entry", "handlers", "instructions", "targets")
-
-    def __init__(self, code: CodeType) -> None:
-        from bytecode import ConcreteBytecode, ConcreteInstr  # here, because a warm start must not pay for it
-
-        self.code = code
-        self.concrete: ConcreteBytecode = ConcreteBytecode.from_code(code)
-        self.instructions: list[ConcreteInstr] = [each for each in self.concrete if isinstance(each, ConcreteInstr)]
-        starts = _starts(each.size // 2 for each in self.instructions)
-        self.targets = self._find_targets(starts)
-        self.handlers = self._find_handlers(starts)
-        self.entry = self._find_entry()
-
-    def _find_targets(self, starts: list[int]) -> dict[int, int]:
-        """Return the label of its target for every jump."""
-        at = {start: label for label, start in enumerate(starts)}
-        jumps = (label for label, each in enumerate(self.instructions) if each.has_jump())
-        targets = {label: self.instructions[label].get_jump_target(starts[label]) for label in jumps}
-        return {label: at[target] for label, target in targets.items() if target is not None}
-
-    def _find_handlers(self, starts: list[int]) -> list[Handler | None]:
-        """Return for every instruction who handles its exceptions, None where nobody does."""
-        at = {start: label for label, start in enumerate(starts)}
-        handlers: list[Handler | None] = [None] * len(self.instructions)
-        label, previous_stop = 0, -1
-        for entry in self.concrete.exception_table:
-            if entry.start_offset <= previous_stop:
-                raise DeclinedError(f"the exception table of {self.code.co_qualname} has overlapping entries")
-            previous_stop = entry.stop_offset
-            handler = (at[entry.target], entry.stack_depth, bool(entry.push_lasti))
-            while label < len(handlers) and starts[label] <= entry.stop_offset:
-                # An instruction begins with its EXTENDED_ARGs, and some compilers let a range begin behind them.
-                if starts[label] + self.instructions[label].size // 2 > entry.start_offset:
-                    handlers[label] = handler
-                label += 1
-        return handlers
-
-    def _find_entry(self) -> int:
-        """Return the label of the RESUME at which the function begins to run, in a generator when first asked."""
-        names = [each.name for each in self.instructions]
-        # In front of RETURN_GENERATOR, a generator expression takes its iterator (3.15): the generator is not yet.
-        label = names.index("RETURN_GENERATOR") if "RETURN_GENERATOR" in names else 0
-        while names[label] in _PROLOGUE:
-            label += 1
-        if names[label] != "RESUME" or self.instructions[label].arg & facts.RESUME_PLACE_BITS:
-            raise DeclinedError(f"{self.code.co_qualname} does not begin as compiled functions begin")
-        if any(target <= label for target in self.targets.values()):
-            raise DeclinedError(f"{self.code.co_qualname} has a jump to its own beginning")
-        return label
-
-    def name(self, label: int) -> str:
-        """Return the name of an instruction, empty where there is none."""
-        return self.instructions[label].name if 0 <= label < len(self.instructions) else ""
-
-    def behind(self, label: int) -> int:
-        """Return the label of the instruction behind this one and its inline caches."""
-        label += 1
-        while self.name(label) == "CACHE":
-            label += 1
-        return label
-
-    def transitions(self) -> list[int]:
-        """Return the transitions that this code can make, in the order of their numbers."""
-        names = {each.name for each in self.instructions}
-        can_return = [RETURN] if names & _RETURNS else []
-        can_suspend = [YIELD, RESUME] if _SUSPENDS in names else []
-        return [START, *can_return, UNWIND, *can_suspend]
-
-
-def _starts(sizes: Iterable[int]) -> list[int]:
-    """Return where each instruction begins, its EXTENDED_ARGs included, and where the last one ends."""
-    return list(accumulate(sizes, initial=0))
-
-
 class _Weaver:
     """Writes the original's instructions into a draft, with the probes among them and their handlers behind them."""
 
     __slots__ = ("_detours", "_draft", "_numbers", "_original", "_outer", "_probes", "_tells_suspensions")
 
-    def __init__(self, original: _Original, probes: Mapping[int, object]) -> None:
+    def __init__(self, original: Original, probes: Mapping[int, object]) -> None:
         first = len(original.code.co_consts)
         self._original = original
         self._probes = probes
         self._tells_suspensions = YIELD in probes or RESUME in probes
         self._numbers = {transition: first + number for number, transition in enumerate(probes)}
-        self._draft = _Draft(tuple(probes.values()))
+        self._draft = Draft(tuple(probes.values()))
         self._outer: Handler | None = (self._draft.new_label(), 0, True) if UNWIND in probes else None
         # Which transition to report, and whose handler to go on to: where the exception is to be handled instead.
         self._detours: dict[tuple[int, Handler | None], Handler] = {}
 
-    def weave(self) -> _Draft:
+    def weave(self) -> Draft:
         """Return the finished draft."""
         original = self._original
         label = self._begin()
-        for exit_label in [label for label, each in enumerate(original.instructions) if each.name in _EXITS]:
+        for exit_label in [label for label, each in enumerate(original.instructions) if each.name in EXITS]:
             if exit_label < label:
                 raise DeclinedError(f"{original.code.co_qualname} can end before it begins")
             self._keep(label, exit_label)
-            label = self._suspend(exit_label) if original.name(exit_label) == _SUSPENDS else self._leave(exit_label)
+            label = self._suspend(exit_label) if original.name(exit_label) == SUSPENDS else self._leave(exit_label)
         self._keep(label, len(original.instructions))
         self._write_detours()
         self._write_outer()
@@ -341,133 +244,6 @@ class _Weaver:
         self._draft.insert("LOAD_CONST", self._numbers[transition], location, handler)
         self._draft.insert(facts.TRUTH_TEST, None, location, handler)
         self._draft.insert("POP_TOP", None, location, handler)
-
-
-class _Draft:
-    """The new body as it grows: instructions, their handlers and jump targets, and where the labels came to stand."""
-
-    __slots__ = (
-        *("_handlers", "_instructions", "_jumps", "_labels", "_make", "_make_entry"),
-        *("_nowhere", "_probes", "_unused_label"),
-    )
-
-    def __init__(self, probes: tuple[object, ...]) -> None:
-        from bytecode import ConcreteInstr  # here for the same reason as above
-        from bytecode.concrete import ExceptionTableEntry
-        from bytecode.instr import InstrLocation
-
-        self._make = ConcreteInstr
-        self._make_entry = ExceptionTableEntry
-        self._nowhere = InstrLocation(None, None, None, None)  # to give none would repeat that of the line before
-        self._probes = probes
-        self._instructions: list[ConcreteInstr] = []
-        self._handlers: list[Handler | None] = []
-        self._jumps: dict[int, int] = {}
-        self._labels: dict[int, int] = {}
-        self._unused_label = -1
-
-    def new_label(self) -> int:
-        """Return a label for a place that the original does not have."""
-        self._unused_label -= 1
-        return self._unused_label
-
-    def place(self, label: int) -> None:
-        """Let a label stand for the instruction that is written next."""
-        self._labels[label] = len(self._instructions)
-
-    def copy(self, label: int, instructions: list[ConcreteInstr], handlers: list[Handler | None]) -> None:
-        """Add a run of the original's instructions, the first of which has this label there."""
-        index = len(self._instructions)
-        in_front = self._labels.get(label, index)  # a probe of its own
-        self._labels.update(zip(range(label, label + len(instructions)), count(index)))
-        self._labels[label] = in_front
-        self._instructions += instructions
-        self._handlers += handlers
-
-    def insert(
-        self,
-        name: str,
-        argument: int | None = None,
-        location: InstrLocation | None = None,
-        handler: Handler | None = None,
-        target: int | None = None,
-    ) -> None:
-        """Add an instruction of ours and the inline caches that the interpreter wants behind it."""
-        place = location or self._nowhere
-        arguments = () if argument is None else (argument,)
-        instruction = self._make(name, *arguments, location=place)
-        if target is not None:
-            self._jumps[len(self._instructions)] = target
-        inserted = [instruction, *[self._make("CACHE", 0, location=place)] * instruction.use_cache_opcodes()]
-        self._instructions += inserted
-        self._handlers += [handler] * len(inserted)
-
-    def aim(self, targets: Mapping[int, int]) -> None:
-        """Let the original's jumps lead to their targets, both given by label."""
-        self._jumps.update((self._labels[label], target) for label, target in targets.items())
-
-    def code(self, original: _Original) -> CodeType:
-        """Return the original's code object with this body in place of its own."""
-        starts = self._settle_jumps()
-        concrete = original.concrete
-        concrete[:] = self._instructions
-        concrete.consts = [*original.code.co_consts, *self._probes]
-        concrete.exception_table = self._exception_table(starts)
-        stack = max(original.code.co_stacksize + _PROBES_STACK, _OUTER_STACK)
-        built = concrete.to_code(stacksize=stack, compute_exception_stack_depths=False)
-        if len(built.co_code) != 2 * starts[-1]:
-            raise DeclinedError(f"the new code of {original.code.co_qualname} came out at another length than planned")
-        return original.code.replace(
-            co_code=built.co_code,
-            co_consts=(*original.code.co_consts, *self._probes),
-            co_exceptiontable=built.co_exceptiontable,
-            co_linetable=built.co_linetable,
-            co_stacksize=stack,
-        )
-
-    def _settle_jumps(self) -> list[int]:
-        """Give every jump its argument; return where each instruction begins, and where the last one ends.
-
-        A longer jump may need EXTENDED_ARGs, which make others longer. No jump is ever made shorter, so it ends.
-        """
-        sizes = [each.size // 2 for each in self._instructions]
-        jumps = [
-            (index, self._labels[label], each.use_cache_opcodes(), -1 if each.is_backward_rel_jump() else 1)
-            for index, label in self._jumps.items()
-            for each in [self._instructions[index]]
-        ]
-        settled = False
-        while not settled:
-            settled = True
-            starts = _starts(sizes)
-            arguments = {}
-            for index, target, caches, direction in jumps:
-                arguments[index] = argument = direction * (starts[target] - starts[index + 1] - caches)
-                size = 1 + (argument.bit_length() - 1) // 8
-                if size > sizes[index]:
-                    sizes[index] = size
-                    settled = False
-        for index, argument in arguments.items():
-            jump, extended = self._instructions[index], sizes[index] - 1 or None
-            self._instructions[index] = self._make(jump.name, argument, location=jump.location, extended_args=extended)
-        return starts
-
-    def _exception_table(self, starts: list[int]) -> list[ExceptionTableEntry]:
-        """Return one entry for each run of instructions that have the same handler."""
-        entries: list[ExceptionTableEntry] = []
-        begin = 0
-        for index in range(1, len(self._handlers) + 1):
-            if index < len(self._handlers) and self._handlers[index] == self._handlers[begin]:
-                continue
-            handler = self._handlers[begin]
-            if handler is not None:
-                label, depth, keeps_offset = handler
-                target = self._labels[label]
-                if label < 0 and begin <= target < index:
-                    raise DeclinedError("a handler of ours would handle its own exceptions")
-                entries.append(self._make_entry(starts[begin], starts[index] - 1, starts[target], depth, keeps_offset))
-            begin = index
-        return entries
 
 
 def _verify(code: CodeType, assembled: CodeType) -> None:
