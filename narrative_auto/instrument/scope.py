@@ -148,7 +148,7 @@ class Scope:
     def _environment(self, path: str, root: str) -> str | None:
         """Return the virtual environment between the root and the file, if there is one."""
         folder = os.path.dirname(path)
-        while is_under(folder, root):
+        while is_under(folder, root) and folder != root:  # a root may be "/"
             known = self._environments.get(folder)
             if known is None:
                 known = os.path.exists(os.path.join(folder, "pyvenv.cfg"))

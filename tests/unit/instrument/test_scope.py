@@ -39,6 +39,8 @@ def test_roots_are_compared_by_components() -> None:
     assert scope.module("shop", "/app/shop.py").instrument
     assert not scope.module("shop", "/app2/shop.py").instrument
     assert is_under("/app/x.py", "/")
+    assert Scope(["/"]).module("shop", "/srv/shop.py").instrument
+    assert Scope(["/"]).module("shop", "/shop.py").instrument
 
 
 def test_libraries_are_not_the_application(tmp_path: Path) -> None:
