@@ -331,7 +331,9 @@ def test_a_nasty_class_of_an_exception_is_not_asked(write: Write) -> None:
         "        return object.__getattribute__(self, n)\n"
         "def main(): raise E('x')\nmain()\n"
     )
-    crashed(write, source)
+    recorded, _ = crashed(write, source)
+    assert "E: x\n" in recorded.err
+    assert "ValueError: __class__" not in recorded.err
 
 
 def test_an_interrupt_within_our_part_loses_nothing(write: Write) -> None:
