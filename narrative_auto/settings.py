@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-ENGINES = ("auto", "rewrite")
+ENGINES = ("auto", "rewrite", "monitoring", "settrace")
 TELLS = ("tree", "line", "failure", "nothing")
 
 SWITCH = "NARRATIVE_AUTO"
@@ -45,9 +45,10 @@ class Settings:
         min_duration: seconds from which a finished call is notable.
         tell: what stderr gets, one of `TELLS`; "" until it is known who started the program.
         store: the folder of the store, or "off"; "" for `.narrative/` at the project's root.
+        cache_dir: the folder of rewritten code, or "off"; "" for the `__pycache__` beside each source.
     """
 
-    __slots__ = ("app_roots", "engine", "exclude", "include", "min_duration", "private", "store", "tell")
+    __slots__ = ("app_roots", "cache_dir", "engine", "exclude", "include", "min_duration", "private", "store", "tell")
 
     engine: str
     app_roots: tuple[str, ...]
@@ -57,6 +58,7 @@ class Settings:
     min_duration: float
     tell: str
     store: str
+    cache_dir: str
 
     def __init__(self, **values: Any) -> None:
         for name, default in DEFAULTS.items():
@@ -80,6 +82,7 @@ DEFAULTS: dict[str, Any] = {
     "min_duration": 0.001,
     "tell": "",
     "store": "",
+    "cache_dir": "",
 }
 
 
@@ -130,7 +133,7 @@ def _parse_patterns(source: str, text: str) -> tuple[str, ...]:
     return patterns
 
 
-def _parse_store(_source: str, text: str) -> str:
+def _parse_folder_or_off(_source: str, text: str) -> str:
     return text if text == "off" else os.path.abspath(os.path.expanduser(text))
 
 
@@ -142,7 +145,8 @@ PARSERS: dict[str, Callable[[str, str], Any]] = {
     "private": _parse_switch,
     "min_duration": parse_duration,
     "tell": _one_of(TELLS),
-    "store": _parse_store,
+    "store": _parse_folder_or_off,
+    "cache_dir": _parse_folder_or_off,
 }
 
 
@@ -248,6 +252,7 @@ def to_environment(settings: Settings, names: Iterable[str] | None = None) -> di
         "min_duration": f"{settings.min_duration:.9g}s",
         "tell": settings.tell,
         "store": settings.store,
+        "cache_dir": settings.cache_dir,
     }
     chosen = texts if names is None else list(names)
     return {variable(name): texts[name] for name in chosen if texts[name]}

@@ -33,7 +33,13 @@ def run(
             metavar="COMMAND [ARG]...", help="python app.py, python -m pkg, app.py, pytest, …", show_default=False
         ),
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto or rewrite: what puts probes into code.")] = "",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="auto, rewrite, monitoring (3.12 and later) or settrace: what makes functions report.",
+            metavar="ENGINE",
+        ),
+    ] = "",
     app_root: Annotated[
         list[str] | None,
         typer.Option(help="A folder whose modules are the application; may be given several times.", metavar="DIR"),
@@ -62,6 +68,10 @@ def run(
     store: Annotated[
         str, typer.Option(help="Folder for stories and dumps instead of .narrative/, or off.", metavar="DIR")
     ] = "",
+    cache_dir: Annotated[
+        str,
+        typer.Option(help="Folder for rewritten code instead of each __pycache__, or off.", metavar="DIR"),
+    ] = "",
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,  # noqa: FBT002
 ) -> int:
     """Run a Python command, and tell and keep the story of what its functions did."""
@@ -76,6 +86,7 @@ def run(
         ("min_duration", "--min-duration", min_duration),
         ("tell", "--tell", tell),
         ("store", "--store", store),
+        ("cache_dir", "--cache-dir", cache_dir),
         ("app_roots", "--app-root", os.pathsep.join(app_root or ())),
         ("include", "--include", ",".join(include or ())),
         ("exclude", "--exclude", ",".join(exclude or ())),

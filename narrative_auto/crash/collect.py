@@ -13,7 +13,7 @@ from narrative_auto.failures.extract import Failure, codes_to_place, extract_fai
 from narrative_auto.failures.redaction import MOST_CHARACTERS
 from narrative_auto.failures.values import clean
 from narrative_auto.recorder.layout import RESUME, RETURN, START, TRANSITIONS, UNWIND, YIELD
-from narrative_auto.recorder.sites import FUNCTION, site_in
+from narrative_auto.recorder.sites import FUNCTION
 from narrative_auto.stories.events import FailureOccurred
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def collect(
         redactor: takes secrets out of every text.
     """
     failure = extract_failure(error, is_application=is_application, redactor=redactor)
-    sites = [site for site in map(site_in, codes_to_place(error)) if site is not None and not site.released]
+    sites = [site for site in map(recorder.sites.of, codes_to_place(error)) if site is not None and not site.released]
     path, failed_at = _path(recorder, sites, now)
     lane = recorder.current_lane()
     records = recorder.last_records(lane, RECORDS_IN_DUMP) if lane is not None else []

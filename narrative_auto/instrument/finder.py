@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
-    from narrative_auto.instrument.engines.base import Engine
+    from narrative_auto.instrument.cache import CodeCache
+    from narrative_auto.instrument.engines.base import Rewriter
+    from narrative_auto.instrument.engines.rewrite import Prepared
     from narrative_auto.instrument.isolation import Isolation
     from narrative_auto.instrument.scope import Scope
 
@@ -30,11 +32,12 @@ class NarrativeFinder:
     """A meta path finder that asks `PathFinder`, and instruments what that finds if the scope wants it.
 
     Args:
-        engine: puts the probes in.
+        rewriter: puts the probes in; None where code stays as it is and modules are only counted.
         scope: says which modules are application code.
         leave_plain: told of each module that stays as it is although the scope wanted it: module, "", reason.
         isolation: how our own imports are told from the program's.
         finish: for the names in `main_modules` (what `python -m` runs), makes the last change to the code.
+        cache: keeps what was rewritten.
 
     Attributes:
         instrumented: names of the modules that were instrumented.
@@ -43,19 +46,21 @@ class NarrativeFinder:
 
     def __init__(
         self,
-        engine: Engine,
+        rewriter: Rewriter | None,
         scope: Scope,
         leave_plain: Callable[[str, str, str], None],
         isolation: Isolation,
         main_modules: frozenset[str] = frozenset(),
         finish: Callable[[CodeType], CodeType] | None = None,
+        cache: CodeCache | None = None,
     ) -> None:
-        self._engine = engine
+        self._rewriter = rewriter
         self._scope = scope
         self._leave_plain = leave_plain
         self._isolation = isolation
         self._main_modules = main_modules
         self._finish = finish
+        self._cache = cache
         self.instrumented: list[str] = []
         self.seconds = 0.0
 
@@ -84,30 +89,51 @@ class NarrativeFinder:
         verdict = self._scope.module(fullname, filename)
         if not verdict.instrument:
             return
-        loader = spec.loader
-        if type(loader) is SourcelessFileLoader:
-            self._leave_plain(fullname, "", "it has no source, only bytecode")
+        loader: Any = spec.loader
+        if self._rewriter is None:
+            self.instrumented.append(fullname)  # its functions are met when they start
             return
-        if type(loader) is not SourceFileLoader:
+        if type(loader) not in {SourceFileLoader, SourcelessFileLoader} and type(loader).__module__ != "zipimport":
+            # To ask a loader of the program's own now for what it gives later, a program could tell.
             self._leave_plain(fullname, "", f"it is loaded by {type(loader).__module__}.{type(loader).__qualname__}")
             return
         started = time.perf_counter()
         stamp = _stamp(filename)
-        code = attempted(loader.get_code, fullname)
-        if code is None:
+        prepared = self._prepared(fullname, filename, loader, self._rewriter)
+        if prepared is None:
             return  # it cannot be read or compiled: the import itself says so
         with self._isolation:
-            code = self._engine.instrument(code, fullname)
+            code = self._rewriter.bind(prepared, fullname)
             if fullname in self._main_modules and self._finish is not None:
                 code = self._finish(code)
         self.instrumented.append(fullname)
         self.seconds += time.perf_counter() - started
 
         def get_code(name: str) -> CodeType | None:
+            if name != fullname:  # a zip file's loader serves all of its modules
+                return type(loader).get_code(loader, name)  # type: ignore[no-any-return]
             vars(loader).pop("get_code", None)
-            return code if _stamp(filename) == stamp else loader.get_code(name)
+            return code if _stamp(filename) == stamp else type(loader).get_code(loader, name)
 
-        loader.get_code = get_code  # type: ignore[method-assign, assignment]
+        loader.get_code = get_code
+
+    def _prepared(self, fullname: str, filename: str, loader: Any, rewriter: Rewriter) -> Prepared | None:
+        """Return a module's prepared code, from the cache if it is there; None if the module has no code to be had."""
+        cache = self._cache if type(loader) is SourceFileLoader else None
+        stamp = attempted(cache.stamp, filename) if cache is not None else b""
+        if cache is not None and stamp:
+            kept = attempted(cache.get, filename, stamp)
+            if kept is not None:
+                return kept
+        before = _stamp(filename)
+        code = attempted(loader.get_code, fullname)
+        if code is None:
+            return None
+        with self._isolation:
+            prepared = rewriter.prepare(code)
+        if cache is not None and _stamp(filename) == before:
+            attempted(lambda: cache.put(filename, cache.stamp(filename), prepared))
+        return prepared
 
 
 def _editable(fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 
-from narrative_auto.recorder.sites import site_in
+from narrative_auto.instrument.engines.base import site_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ def no_stage(target: Target) -> Target:
     """
     for function in _functions(target):
         setattr(function, NO_STAGE, True)
-        site = site_in(function.__code__)
-        if site is not None:
-            site.recorder.release(site)
+        found = site_of(function)
+        if found is not None:
+            engine, site = found
+            engine.release(site)
     return target
 
 
@@ -55,9 +56,9 @@ def narrative_stage(name: str | None = None) -> Callable[[Target], Target]:
         for function in _functions(target):
             stage_name = name or function.__name__.replace("_", " ").strip().title()
             setattr(function, STAGE_NAME, stage_name)
-            site = site_in(function.__code__)
-            if site is not None:
-                site.recorder.mark(site, stage_name)
+            found = site_of(function)
+            if found is not None:
+                found[1].recorder.mark(found[1], stage_name)
         return target
 
     return mark

@@ -84,6 +84,11 @@ class Scope:
         self._installed: dict[str, frozenset[str]] = {}
         self._editable: tuple[str, ...] | None = None
 
+    @property
+    def function_rules(self) -> str:
+        """What the verdicts on functions depend on, as text: code that was instrumented by others is no use here."""
+        return f"private={self.private}"
+
     def module(self, name: str, filename: str) -> Verdict:
         """Return the verdict on a module.
 

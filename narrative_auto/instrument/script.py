@@ -15,6 +15,7 @@ import time
 from importlib.machinery import ModuleSpec, SourceFileLoader
 
 from narrative_auto.errors import DeclinedError, guarded
+from narrative_auto.instrument.exit_watch import assemble_module
 from narrative_auto.recorder.layout import START, UNWIND
 
 TYPE_CHECKING = False
@@ -24,14 +25,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from narrative_auto.instrument.engines.base import Engine
+    from narrative_auto.instrument.exit_watch import ExitWatch
     from narrative_auto.instrument.isolation import Isolation
 
 RUNPY_FRAMES = frozenset({"_run_module_as_main", "_run_code"})
 """The functions whose frames lie below `__main__` here, and do not when CPython runs the script itself."""
-
-
-_issubclass = issubclass
-_exit_code: Any = SystemExit.__dict__["code"].__get__
 
 
 class _ModuleStart:
@@ -45,42 +43,6 @@ class _ModuleStart:
     def __bool__(self) -> bool:
         guarded("preparing __main__", self._begin, sys._getframe(1))  # noqa: SLF001 - the module's own frame
         return True
-
-
-class ExitWatch:
-    """The probe for an exception that leaves the main module: notes which exit status was asked for.
-
-    Attributes:
-        status: the exit status of `SystemExit`; None while the module has not been left by one.
-        left_by: the identity of the exception that left the module, 0 for none; the exception itself is not kept.
-    """
-
-    __slots__ = ("left_by", "status")
-    __hash__ = object.__hash__
-
-    def __init__(self) -> None:
-        self.status: int | None = None
-        self.left_by = 0
-
-    def __eq__(self, error: object) -> bool:
-        self.left_by = id(error)
-        if _issubclass(type(error), SystemExit):  # isinstance would ask the exception for its __class__
-            code = _exit_code(error)  # a subclass may have a property of that name
-            if code is None:
-                self.status = 0
-            else:
-                self.status = int.__and__(code, 0xFF) if _issubclass(type(code), int) else 1
-        return self is error
-
-    def finish(self, code: CodeType) -> CodeType:
-        """Return a main module's code that reports how it is left."""
-        return _assemble_module(code, {UNWIND: self})
-
-
-def _assemble_module(code: CodeType, probes: dict[int, Any]) -> CodeType:
-    from narrative_auto.instrument.engines.assembly import assemble
-
-    return assemble(code, probes.get)
 
 
 class ScriptHook:
@@ -159,10 +121,11 @@ class ScriptHook:
         try:
             with self._isolation:
                 code = self._engine.instrument(code, "__main__")
-                self._code = _assemble_module(code, {START: _ModuleStart(self._begin), UNWIND: self._watch})
+                self._code = assemble_module(code, {START: _ModuleStart(self._begin), UNWIND: self._watch})
         except DeclinedError:
             return False
         self.claimed = path
+        self._watch.begun = True
         sys.meta_path.insert(0, self)
         self.seconds += time.perf_counter() - started
         return True

@@ -12,12 +12,14 @@ import time  # noqa: E402
 
 from narrative_auto import settings  # noqa: E402
 from narrative_auto.crash.hooks import CrashHook, stay_interrupted  # noqa: E402
-from narrative_auto.errors import guarded, set_strict  # noqa: E402
-from narrative_auto.instrument.engines.rewrite import RewriteEngine  # noqa: E402
+from narrative_auto.errors import guarded, say, set_strict  # noqa: E402
+from narrative_auto.instrument.cache import CodeCache  # noqa: E402
+from narrative_auto.instrument.engines import choice  # noqa: E402
+from narrative_auto.instrument.exit_watch import ExitWatch  # noqa: E402
 from narrative_auto.instrument.finder import NarrativeFinder  # noqa: E402
 from narrative_auto.instrument.isolation import Isolation  # noqa: E402
 from narrative_auto.instrument.scope import Scope  # noqa: E402
-from narrative_auto.instrument.script import ExitWatch, ScriptHook  # noqa: E402
+from narrative_auto.instrument.script import ScriptHook  # noqa: E402
 from narrative_auto.launch import program as programs  # noqa: E402
 from narrative_auto.launch.telling import Telling  # noqa: E402
 from narrative_auto.recorder.pure import PureRecorder  # noqa: E402
@@ -39,6 +41,9 @@ class Run:
         chosen: the settings.
         what: what the process runs.
         parent, root: the stories of the process that started this one, and of the first one; "" where a person did.
+
+    Attributes:
+        engines: what instruments.
     """
 
     def __init__(self, chosen: Settings, what: Program, parent: str, root: str) -> None:
@@ -53,15 +58,8 @@ class Run:
         self._recorder = PureRecorder(min_duration, self._wake)
         roots = chosen.app_roots or what.app_roots()
         self._scope = Scope(roots, chosen.include, chosen.exclude, private=chosen.private)
-        engine = RewriteEngine(self._recorder, self._scope, self._leave_plain)
-        self._finder = NarrativeFinder(
-            engine, self._scope, self._leave_plain, self._isolation, what.modules, self._watch.finish
-        )
-        self._script = ScriptHook(
-            engine, what.path, self._is_wanted_script, self._isolation, self._make_way, self._watch
-        )
         self._telling = Telling(
-            chosen, what, self._recorder, self._scope, self._isolation, self._main_is_watched, tells=not parent
+            chosen, what, self._recorder, self._scope, self._isolation, lambda: self._watch.begun, tells=not parent
         )
         story_id = new_story_id()
         self._narrator = self._telling.narrator = Narrator(
@@ -79,16 +77,32 @@ class Run:
             self._telling.collect_crash,
             self._telling.report_crash,
             strip_runpy=lambda: bool(self._script.claimed),
-            left_main=lambda: self._watch.left_by if self._main_is_watched() else None,
+            left_main=lambda: self._watch.left_by if self._watch.begun else None,
         )
         self._pid = os.getpid()
         self._ended = False
         self._cost = 0.0
+        self.engines = choice.start(chosen.engine, self._recorder, self._scope, self._leave_plain, self._watch)
+        first = self.engines.first
+        if chosen.engine not in {"auto", first.name}:
+            say(f"{self.engines.declined[0][1]}; the {first.name} engine takes its place")
+        self._finder = NarrativeFinder(
+            self.engines.rewriter,
+            self._scope,
+            self._leave_plain,
+            self._isolation,
+            what.modules,
+            self._watch.finish,
+            CodeCache(chosen.cache_dir, self._scope.function_rules) if chosen.cache_dir != "off" else None,
+        )
+        self._script = ScriptHook(
+            first, what.path, self._is_wanted_script, self._isolation, self._make_way, self._watch
+        )
 
     def install(self) -> None:
         """Put the finder, the hooks and the end in place."""
         self._finder.install()
-        if self._program.kind in {programs.SCRIPT, programs.SPAWNED}:
+        if self._program.kind in {programs.SCRIPT, programs.SPAWNED} and self.engines.rewriter is not None:
             self._script.install()
         if not self._program.interactive:
             self._crash.install()
@@ -112,10 +126,6 @@ class Run:
 
     def _is_wanted_script(self, path: str) -> bool:
         return self._scope.module("__main__", path).instrument
-
-    def _main_is_watched(self) -> bool:
-        """Whether the main module is application code, so that it is known how it was left."""
-        return bool(self._script.claimed) or any(name in self._program.modules for name in self._finder.instrumented)
 
     def _wake(self) -> None:
         guarded("starting the narrator", self._narrator.ticker.start)
@@ -172,7 +182,7 @@ class Run:
         status = self._watch.status
         if status is not None:
             return ("exited", status) if status else ("ok", 0)
-        return ("ok", 0) if self._main_is_watched() else ("ended", None)
+        return ("ok", 0) if self._watch.begun else ("ended", None)
 
 
 def new_story_id() -> str:
@@ -202,7 +212,11 @@ def _start() -> None:
         parent = root = ""  # the program has replaced itself by exec: it still is the one that was launched
     run = Run(settings.load_or_default(environ, what.folder), what, parent, root)
     _current.append(run)
-    run.install()
+    try:
+        run.install()
+    except BaseException:
+        run.engines.stop()
+        raise
 
 
 def _is_main_interpreter() -> bool:

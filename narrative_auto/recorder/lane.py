@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 NOTABLE_LIMIT = 16_384
 """Notable calls kept until they are drained; more are counted and dropped."""
 
+SUSPENDED_LIMIT = 100_000
+"""Suspended calls that are remembered; where an engine misses the end of a dropped generator, its entry stays."""
+
 UNWOUND_LIMIT = 256
 """Calls left by an exception that a lane remembers, for the path to a failure."""
 

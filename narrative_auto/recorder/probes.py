@@ -28,6 +28,7 @@ from narrative_auto.recorder.lane import (
     SELF,
     SINCE,
     STARTED,
+    SUSPENDED_LIMIT,
     TOTAL,
     UNWOUND_LIMIT,
 )
@@ -52,18 +53,27 @@ _issubclass = issubclass
 _type_members: Any = type.__dict__["__dict__"].__get__
 
 
-class SilentProbe:
-    """What a released probe turns into: the class is exchanged, so that silence costs no test on the hot path."""
+class SilentProbe(bytearray):
+    """What a released probe turns into: the class is exchanged, so that silence costs no test on the hot path.
 
-    __slots__ = ("limit", "number", "site", "word")
+    It is an empty buffer because `marshal` writes whatever has one as `bytes`: code that holds probes stays writable,
+    and is silent where it is read again.
+    """
+
+    __slots__ = ("limit", "loud", "number", "site", "word")
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
     def __init__(self, site: Site, word: int, limit: int) -> None:
         self.site = site
         self.number = site.number
         self.word = word
         self.limit = limit
+        self.loud = type(self)
 
-    def __reduce__(self) -> tuple[type[tuple[()]], tuple[()]]:
+    def __eq__(self, other: object) -> bool:
+        return self is other  # an exception's own `__eq__` must not be asked next
+
+    def __reduce_ex__(self, _: object) -> tuple[type[tuple[()]], tuple[()]]:
         # Pickled by value, in a function's constants, into a process that may lack this package:
         # an empty tuple has a truth value and compares with anything.
         return (tuple, ())
@@ -81,8 +91,7 @@ def lane_of(entry: list[Any], lane: Lane) -> int:
     return number
 
 
-def _is_failure(error: BaseException) -> bool:
-    kind = type(error)  # isinstance would ask the exception for its __class__
+def _is_failure(kind: type) -> bool:
     if _issubclass(kind, NOT_FAILURES):
         return False
     if _issubclass(kind, Exception):
@@ -124,15 +133,15 @@ def _note(lane: Lane, entry: list[Any], now: int, running: int, error: str) -> N
     )
 
 
-def _unwind(lane: Lane, entry: list[Any], now: int, error: BaseException) -> str:
+def _unwind(lane: Lane, entry: list[Any], now: int, identity: int, kind: type) -> str:
     """Remember that an exception left a call; return its type's name, or "" if it is no failure."""
     row = entry[ROW]
-    lane.unwound.append((id(error), entry[NUMBER], started_at(entry), now))
+    lane.unwound.append((identity, entry[NUMBER], started_at(entry), now))
     if len(lane.unwound) > 2 * UNWOUND_LIMIT:
         del lane.unwound[:UNWOUND_LIMIT]
-    if not _is_failure(error):
+    if not _is_failure(kind):
         return ""
-    name: str = _type_name(type(error))
+    name: str = _type_name(kind)
     row[RAISED] += 1
     row[ERRORS][name] = row[ERRORS].get(name, 0) + 1
     return name
@@ -156,8 +165,23 @@ def _resynchronise(stack: list[list[Any]], number: int, frame: FrameType) -> Non
         del stack[-left:]
 
 
-def _end(lane: Lane, probe: SilentProbe, entry: list[Any] | None, now: int, error: BaseException | None) -> None:
-    """Account for the end of a call that failed, or that could have been suspended; its entry has been popped."""
+def _end(
+    lane: Lane,
+    probe: SilentProbe,
+    entry: list[Any] | None,
+    now: int,
+    identity: int = 0,
+    kind: type | None = None,
+    frame: FrameType | None = None,
+) -> None:
+    """Account for the end of a call that failed, or that could have been suspended; its entry has been popped.
+
+    Args:
+        lane, probe, entry: whose end it is; the entry is None if it was not the innermost one.
+        now: ns.
+        identity, kind: of the exception that left the call, its type None for a return.
+        frame: the frame that is being left by an exception.
+    """
     write(lane, now, probe.word)
     stack = lane.stack
     if entry is None:
@@ -176,9 +200,9 @@ def _end(lane: Lane, probe: SilentProbe, entry: list[Any] | None, now: int, erro
     row[TOTAL] += duration
     if duration > row[LONGEST]:
         row[LONGEST] = duration
-    name = _unwind(lane, entry, now, error) if error is not None else ""
-    if type(error) is RecursionError:
-        _resynchronise(stack, probe.number, sys._getframe(2))  # noqa: SLF001 - the frame that is being left
+    name = _unwind(lane, entry, now, identity, kind) if kind is not None else ""
+    if kind is RecursionError and frame is not None:
+        _resynchronise(stack, probe.number, frame)
     if name or row[CALLS] == 1 or duration >= probe.limit:
         _note(lane, entry, now, running, name)
 
@@ -191,7 +215,9 @@ def write(lane: Lane, now: int, word: int) -> None:
     lane.head += 2
 
 
-def probe_types(local: Any, open_lane: Callable[[], Lane], suspended: dict[int, list[Any]]) -> dict[Any, Any]:
+def probe_types(
+    local: Any, open_lane: Callable[[], Lane], suspended: dict[int, list[Any]], depth: int
+) -> dict[Any, Any]:
     """Make the probes' classes for one recorder: {(transition, whether the function can be suspended): class}.
 
     They are closures so that the recorder's parts are cells, which are read faster than attributes.
@@ -201,6 +227,8 @@ def probe_types(local: Any, open_lane: Callable[[], Lane], suspended: dict[int, 
         local: thread-local storage, with the thread's `lane` once it has one.
         open_lane: gives the thread its lane.
         suspended: the entries of suspended activations by the identity of their frames.
+        depth: how many frames above the function a probe runs: 1 where the function's own code asks it, 2 where an
+            engine's callback does.
     """
     clock = time.perf_counter_ns
     frame = sys._getframe  # noqa: SLF001 - the identity of an activation
@@ -296,7 +324,7 @@ def probe_types(local: Any, open_lane: Callable[[], Lane], suspended: dict[int, 
                     del lane.stack[-1]
                 else:
                     entry = None
-                _end(lane, self, entry, clock(), None)
+                _end(lane, self, entry, clock())
             except RecursionError:
                 pass
             return True
@@ -311,16 +339,33 @@ def probe_types(local: Any, open_lane: Callable[[], Lane], suspended: dict[int, 
                     lane = local.lane
                 except AttributeError:
                     return False
-                if _issubclass(type(error), BaseException):
+                kind = type(error)  # isinstance would ask the exception for its __class__
+                if _issubclass(kind, BaseException):
                     entry = lane.stack[-1]
                     if entry[0] == self.number:
                         del lane.stack[-1]
                     else:
                         entry = None
-                    _end(lane, self, entry, clock(), error)  # type: ignore[arg-type]
+                    _end(lane, self, entry, clock(), id(error), kind, frame(depth))
             except RecursionError:
                 pass
             return self is error
+
+        def left(self, identity: int, kind: type) -> None:
+            """Report an exception that the engine does not have at hand any more."""
+            try:
+                try:
+                    lane = local.lane
+                except AttributeError:
+                    return
+                entry = lane.stack[-1]
+                if entry[0] == self.number:
+                    del lane.stack[-1]
+                else:
+                    entry = None
+                _end(lane, self, entry, clock(), identity, kind, frame(depth))
+            except RecursionError:
+                pass
 
     class YieldProbe(SilentProbe):
         __slots__ = ()
@@ -344,7 +389,9 @@ def probe_types(local: Any, open_lane: Callable[[], Lane], suspended: dict[int, 
                     entry[ROW][SELF] += segment - entry[BELOW]
                     entry[RUNNING] += segment
                     stack[-1][BELOW] += segment
-                    suspended[id(frame(1))] = entry
+                    suspended[id(frame(depth))] = entry
+                    if len(suspended) > SUSPENDED_LIMIT:
+                        del suspended[next(iter(suspended))]
             except RecursionError:
                 pass
             return True
@@ -360,7 +407,7 @@ def probe_types(local: Any, open_lane: Callable[[], Lane], suspended: dict[int, 
                     lane = open_lane()
                 now = clock()
                 write(lane, now, self.word)
-                entry = suspended.pop(id(frame(1)), None)
+                entry = suspended.pop(id(frame(depth)), None)
                 if entry is not None:
                     entry[SINCE] = now
                     entry[BELOW] = 0

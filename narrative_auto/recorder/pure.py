@@ -24,21 +24,28 @@ from narrative_auto.recorder.lane import (
     Lane,
 )
 from narrative_auto.recorder.layout import (
+    RESUME,
     RETURN,
     RING_RECORDS,
     START,
     THREAD_RING_RECORDS,
+    UNWIND,
     WORDS_PER_RECORD,
+    YIELD,
     record_word,
 )
 from narrative_auto.recorder.probes import SilentProbe, lane_of, probe_types, started_at
 from narrative_auto.recorder.readings import Edge, NotableCall, OpenCall
-from narrative_auto.recorder.sites import FUNCTION, Site, SiteTable
+from narrative_auto.recorder.sites import FUNCTION, GENERATOR, Site, SiteTable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+
+IN_CODE, BY_CALLBACK = 1, 2
+"""How many frames above an instrumented function its probes run."""
 
 
 class _Retiring:
@@ -76,25 +83,35 @@ class PureRecorder:
         self._lock = _thread.RLock()
         self._local = _thread._local()  # noqa: SLF001 - threading.local without importing threading
         self._suspended: dict[int, list[Any]] = {}
-        self._probes = probe_types(self._local, self.open_lane, self._suspended)
+        self._probes = {
+            depth: probe_types(self._local, self.open_lane, self._suspended, depth) for depth in (IN_CODE, BY_CALLBACK)
+        }
 
-    def probe(self, site: Site, transition: int) -> object | None:
-        """Return the probe that reports `transition` at `site`; None where the site does not need it."""
-        suspends = site.kind != FUNCTION
-        probe_type = self._probes.get((transition, suspends))
+    def probe(self, site: Site, transition: int, depth: int = IN_CODE) -> Any:
+        """Return the probe that reports `transition` at `site`; None where the site does not need it.
+
+        Args:
+            site: whose transition it is.
+            transition: one of START to RESUME.
+            depth: who asks the probe: the function's own code (IN_CODE) or a function called for it (BY_CALLBACK).
+        """
+        probe_type = self._probes[depth].get((transition, site.kind != FUNCTION))
         if probe_type is None:
             return None
-        limit = 0 if site.marked else self.min_duration
-        probe: object = probe_type(site, record_word(site.number, transition), limit)
+        probe = probe_type(site, record_word(site.number, transition), 0 if site.marked else self.min_duration)
         site.probes.append(probe)
         site.recorder = self
         return probe
 
-    def release(self, site: Site) -> None:
-        """Make the site silent: its probes cost next to nothing and report nothing."""
-        site.released = True
+    def silence(self, site: Site) -> None:
+        """Let the site's probes report nothing and cost next to nothing."""
         for probe in site.probes:
             probe.__class__ = SilentProbe
+
+    def unsilence(self, site: Site) -> None:
+        """Let the site's probes report again."""
+        for probe in site.probes:
+            probe.__class__ = probe.loud
 
     def mark(self, site: Site, name: str) -> None:
         """Give the site's stages a name; each of its calls becomes notable."""
@@ -237,6 +254,24 @@ class PureRecorder:
             row[ERRORS].clear()
         for entry in lane.stack[1:]:
             entry[ROW][CALLS] += 1
+
+    @staticmethod
+    def rehearse() -> None:
+        """Run the probes' code once, by a recorder of its own.
+
+        While `sys.monitoring` reports the first start of all code, that of the probes must not come where the stack
+        ends: the call back to us would not fit there.
+        """
+        scratch = PureRecorder(min_duration=0)
+        for depth in (IN_CODE, BY_CALLBACK):
+            for kind in (FUNCTION, GENERATOR):
+                site = scratch.sites.add("", "", "", 0, kind)
+                probes = {each: scratch.probe(site, each, depth) for each in (START, RETURN, UNWIND, YIELD, RESUME)}
+                for outer in (probes[START], probes[START], probes[YIELD], probes[RESUME], probes[RETURN]):
+                    not outer  # noqa: B018 - what instrumented code does
+                not probes[START]
+                not probes[START]
+                probes[UNWIND] == RecursionError()  # noqa: B015 - the same
 
     def cost_per_record(self) -> float:
         """Measure on this machine, now: the ns that one record costs, by some thousand calls of a site of its own."""

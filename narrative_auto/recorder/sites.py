@@ -62,7 +62,7 @@ class Site:
 
 def site_in(code: CodeType) -> Site | None:
     """Return the site whose probes are constants of a code object, None for code without probes."""
-    for constant in code.co_consts:
+    for constant in reversed(code.co_consts):  # probes are the last ones
         if hasattr(type(constant), "site"):
             site: Site = constant.site
             return site
@@ -77,6 +77,19 @@ class SiteTable:
 
     def __init__(self) -> None:
         self._sites: list[Site] = [Site(0, "", "", "", 0, FUNCTION)]
+        self._of_code: dict[int, Site] = {}
+
+    def bind(self, code: CodeType, site: Site) -> None:
+        """Note the site of a code object without probes, by its identity: code objects compare by structure."""
+        self._of_code[id(code)] = site
+
+    def unbind(self, identity: int) -> None:
+        """Forget a code object that is gone."""
+        self._of_code.pop(identity, None)
+
+    def of(self, code: CodeType) -> Site | None:
+        """Return the site of a function's code, None for code that is no site."""
+        return self._of_code.get(id(code)) or site_in(code)
 
     def add(self, module: str, qualname: str, filename: str, line: int, kind: str) -> Site:
         """Return a new site. Appending to a list is atomic, so two importing threads get two numbers."""

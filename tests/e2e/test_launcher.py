@@ -63,7 +63,8 @@ def test_a_console_script_tells_the_story_of_the_current_folder(write: Write, tm
     )
     assert done.status == 0, done.err
     assert b"1 passed" in done.out
-    assert "  price " in done.err
+    assert "─ price " in done.err
+    assert "  test_price " in done.err
     assert "pytest_" not in done.err
 
 
@@ -92,7 +93,7 @@ def test_a_command_that_cannot_be_executed_is_one_line_and_126(write: Write, tmp
     ("arguments", "words"),
     [
         (["--tell", "loud"], "--tell takes one of tree, line, failure, nothing, not 'loud'"),
-        (["--engine", "x"], "--engine takes one of auto, rewrite, not 'x'"),
+        (["--engine", "x"], "--engine takes one of auto, rewrite, monitoring, settrace, not 'x'"),
         (["--min-duration", "x"], "--min-duration takes a duration such as 500us, 1ms or 0.2s, not 'x'"),
         (["--app-root", "/no/such/folder"], "--app-root takes a folder, and '/no/such/folder' is none"),
         (["--include", "a b"], "--include takes module patterns such as shop.*, not 'a b'"),

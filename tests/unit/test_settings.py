@@ -55,7 +55,7 @@ def test_settings_are_frozen() -> None:
     ("name", "text", "message"),
     [
         ("tell", "loud", "--tell takes one of tree, line, failure, nothing, not 'loud'"),
-        ("engine", "magic", "--engine takes one of auto, rewrite, not 'magic'"),
+        ("engine", "magic", "--engine takes one of auto, rewrite, monitoring, settrace, not 'magic'"),
         ("min_duration", "soon", "--min-duration takes a duration such as 500us, 1ms or 0.2s, not 'soon'"),
         ("min_duration", "-1ms", "--min-duration takes a duration such as 500us, 1ms or 0.2s, not '-1ms'"),
         ("min_duration", "nans", "--min-duration takes a duration such as 500us, 1ms or 0.2s, not 'nans'"),

@@ -15,9 +15,12 @@ from typing import Any
 
 import pytest
 
+from narrative_auto.instrument.engines.rewrite import Prepared
 from narrative_auto.instrument.finder import NarrativeFinder
 from narrative_auto.instrument.isolation import Isolation
 from narrative_auto.instrument.scope import Scope
+from narrative_auto.recorder.pure import PureRecorder
+from narrative_auto.recorder.sites import Site
 
 Write = Callable[[str, str], Path]
 
@@ -26,13 +29,31 @@ class MarkingEngine:
     """An engine whose instrumented modules can be told from others: they know a name more."""
 
     name = "marking"
+    capabilities = frozenset[str]()
 
     def __init__(self) -> None:
         self.modules: list[str] = []
 
+    def start(self, recorder: PureRecorder) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def site(self, function: types.FunctionType) -> Site | None: ...
+
+    def release(self, site: Site) -> None: ...
+
+    def restore(self, site: Site) -> None: ...
+
     def instrument(self, code: types.CodeType, module: str) -> types.CodeType:
+        return self.bind(self.prepare(code), module)
+
+    def prepare(self, code: types.CodeType) -> Prepared:
+        constants = tuple(["instrumented" if one == "plain" else one for one in code.co_consts])
+        return Prepared(code.replace(co_consts=constants), None, [])
+
+    def bind(self, prepared: Prepared, module: str) -> types.CodeType:
         self.modules.append(module)
-        return code.replace(co_consts=tuple(["instrumented" if one == "plain" else one for one in code.co_consts]))
+        return prepared.code
 
 
 class World:
@@ -141,8 +162,8 @@ def test_a_finder_that_raises_raises_as_without_us(world: World) -> None:
     assert not [frame for frame in caught.traceback if "narrative_auto" in str(frame.path)]
 
 
-def test_another_loader_is_left_alone_with_a_reason(world: World, tmp_path: Path, write: Write) -> None:
-    """Bytecode without source, and zip files, run plain; the reason is kept."""
+def test_bytecode_and_zip_files_are_instrumented(world: World, tmp_path: Path, write: Write) -> None:
+    """A module without its source, and those of a zip file, whose loader serves several of them."""
     import py_compile
     import zipfile
 
@@ -150,17 +171,39 @@ def test_another_loader_is_left_alone_with_a_reason(world: World, tmp_path: Path
     py_compile.compile(str(source), cfile=str(tmp_path / "shop_c.pyc"))
     source.unlink()
     with zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
-        archive.writestr("shop_d.py", "kind = 'plain'\n")
+        archive.writestr("shop_d.py", "import shop_i\nkind = 'plain', shop_i.kind\n")
+        archive.writestr("shop_i.py", "kind = 'plain'\n")
     sys.path.insert(0, str(tmp_path / "packed.zip"))
     try:
-        assert importlib.import_module("shop_c").kind == "plain"
-        assert importlib.import_module("shop_d").kind == "plain"
+        assert importlib.import_module("shop_c").kind == "instrumented"
+        packed = importlib.import_module("shop_d")
+        assert packed.kind == ("instrumented", "instrumented")
+        assert "get_code" not in vars(packed.__loader__)
     finally:
         sys.path.remove(str(tmp_path / "packed.zip"))
-    assert {module: reason for module, _, reason in world.left_plain} == {
-        "shop_c": "it has no source, only bytecode",
-        "shop_d": "it is loaded by zipimport.zipimporter",
-    }
+    assert world.left_plain == []
+
+
+def test_a_loader_of_the_program_s_own_is_left_alone_with_a_reason(world: World, tmp_path: Path, write: Write) -> None:
+    """It is asked as often as without us, when it is asked without us."""
+    asked: list[str] = []
+
+    class Loader(importlib.machinery.SourceFileLoader):
+        def get_code(self, fullname: str) -> types.CodeType | None:
+            asked.append(fullname)
+            return super().get_code(fullname)
+
+    hook = importlib.machinery.FileFinder.path_hook((Loader, [".own"]))
+    folder = write("own/shop_j.own", "kind = 'plain'\n").parent
+    sys.path_hooks.insert(0, hook)
+    sys.path.insert(0, str(folder))
+    try:
+        assert importlib.import_module("shop_j").kind == "plain"
+    finally:
+        sys.path_hooks.remove(hook)
+        sys.path.remove(str(folder))
+    assert asked == ["shop_j"]
+    assert [(module, reason.rpartition(".")[2]) for module, _, reason in world.left_plain] == [("shop_j", "Loader")]
 
 
 def test_looking_for_a_module_compiles_nothing(world: World, write: Write) -> None:
@@ -216,10 +259,10 @@ def test_a_fault_of_the_engine_costs_stages_not_the_import(
 ) -> None:
     """An engine that fails is said once, and the module runs plain."""
 
-    def fail(code: types.CodeType, module: str) -> types.CodeType:
+    def fail(code: types.CodeType) -> Prepared:
         raise RuntimeError("broken engine")
 
-    monkeypatch.setattr(world.engine, "instrument", fail)
+    monkeypatch.setattr(world.engine, "prepare", fail)
     monkeypatch.setattr(sys, "__stderr__", sys.stderr)
     write("shop_h.py", "kind = 'plain'\n")
     assert importlib.import_module("shop_h").kind == "plain"

@@ -25,7 +25,8 @@ class Module:
         self.recorder = PureRecorder(min_duration=1 << 60)
         self.left_plain: list[tuple[str, str, str]] = []
         scope = Scope(["/app"], private=private)
-        engine = RewriteEngine(self.recorder, scope, lambda *reason: self.left_plain.append(reason))
+        engine = RewriteEngine(scope, lambda *reason: self.left_plain.append(reason))
+        engine.start(self.recorder)
         code = compile(textwrap.dedent(source), "/app/shop.py", "exec")
         self.names: dict[str, Any] = {"__name__": "shop", **names}
         exec(engine.instrument(code, "shop"), self.names)
@@ -333,6 +334,7 @@ def test_a_function_that_cannot_be_assembled_stays_plain_with_a_reason(monkeypat
 def test_code_without_functions_is_the_same_object() -> None:
     """A module with nothing to instrument is not copied."""
     scope = Scope(["/app"])
-    engine = RewriteEngine(PureRecorder(), scope, lambda *_: None)
+    engine = RewriteEngine(scope, lambda *_: None)
+    engine.start(PureRecorder())
     code = compile("x = 1\nclass A:\n    y = 2\n", "/app/a.py", "exec")
     assert engine.instrument(code, "a") is code

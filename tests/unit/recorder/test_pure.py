@@ -23,10 +23,10 @@ class Function:
         self._probes: dict[int, Any] = {kind: recorder.probe(self.site, kind) for kind in (START, RETURN, UNWIND)}
 
     def start(self) -> None:
-        assert bool(self._probes[START]) is True
+        bool(self._probes[START])
 
     def leave(self) -> None:
-        assert bool(self._probes[RETURN]) is True
+        bool(self._probes[RETURN])
 
     def unwind(self, error: BaseException) -> None:
         assert (self._probes[UNWIND] == error) is False
@@ -207,11 +207,13 @@ def test_released_site_is_silent(recorder: PureRecorder) -> None:
     function = Function(recorder, "f")
     function.start()
     function.leave()
-    recorder.release(function.site)
+    recorder.silence(function.site)
     function.start()
     function.unwind(ValueError())
     assert recorder.records == 2
-    assert function.site.released
+    recorder.unsilence(function.site)
+    function.start()
+    assert recorder.records == 3
 
 
 def test_muted_thread_records_nothing(recorder: PureRecorder) -> None:

@@ -84,7 +84,7 @@ class World:
         assert self._probe(name, RETURN)
 
     def fail(self, name: str, error: BaseException) -> None:
-        assert self._probe(name, UNWIND) != error
+        assert (self._probe(name, UNWIND) == error) is False
 
     def finish(self, outcome: str = "ok", status: int | None = 0) -> None:
         self.narrator.finish(outcome, status, [], ("/app",), 0.0)

@@ -1,0 +1,106 @@
+"""Which engines work in a process: the one that was asked for, or that is best here, and who takes what it cannot."""
+
+from __future__ import annotations
+
+from narrative_auto.errors import DeclinedError
+from narrative_auto.instrument.engines import facts
+from narrative_auto.instrument.engines.monitoring import MonitoringEngine
+from narrative_auto.instrument.engines.rewrite import RewriteEngine
+from narrative_auto.instrument.engines.settrace import SettraceEngine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from narrative_auto.instrument.engines.base import Engine
+    from narrative_auto.instrument.exit_watch import ExitWatch
+    from narrative_auto.instrument.scope import Scope
+    from narrative_auto.recorder.pure import PureRecorder
+
+BEST = {
+    (3, 11): "rewrite",
+    (3, 12): "rewrite",
+    (3, 13): "rewrite",
+    (3, 14): "rewrite",
+    (3, 15): "rewrite",
+}
+"""What `auto` means, by interpreter."""
+
+_ORDER = ("rewrite", "monitoring", "settrace")
+"""Who takes the place of an engine that cannot work here; the last one always can."""
+
+
+class Engines:
+    """The engines at work.
+
+    Attributes:
+        first: the one that instruments what is imported.
+        companion: the one that takes what the first cannot reach; None where there is none.
+        reason: why these, in words for `narrative doctor`.
+        declined: (name, why) of each engine that was wanted and could not start.
+    """
+
+    __slots__ = ("companion", "declined", "first", "reason")
+
+    def __init__(self, first: Engine, companion: Engine | None, reason: str, declined: list[tuple[str, str]]) -> None:
+        self.first = first
+        self.companion = companion
+        self.reason = reason
+        self.declined = declined
+
+    @property
+    def rewriter(self) -> RewriteEngine | None:
+        """The engine that changes code as it is imported, None where code stays as it is."""
+        return self.first if isinstance(self.first, RewriteEngine) else None
+
+    def stop(self) -> None:
+        """Stop them."""
+        for engine in (self.first, self.companion):
+            if engine is not None:
+                engine.stop()
+
+
+def start(
+    wanted: str,
+    recorder: PureRecorder,
+    scope: Scope,
+    leave_plain: Callable[[str, str, str], None],
+    main: ExitWatch | None,
+) -> Engines:
+    """Start the engine that is wanted, or the next one that can, and the one beside it.
+
+    Args:
+        wanted: "auto" or an engine's name.
+        recorder: what they report to.
+        scope: what is application code.
+        leave_plain: told of what stays as it is: module, qualified name, reason.
+        main: watches how the main module is left.
+    """
+    declined: list[tuple[str, str]] = []
+
+    def begin(name: str) -> Engine | None:
+        engine: Engine
+        if name == "rewrite":
+            engine = RewriteEngine(scope, leave_plain)
+        elif name == "monitoring":
+            engine = MonitoringEngine(scope, main)
+        else:
+            engine = SettraceEngine(scope, main)
+        try:
+            engine.start(recorder)
+        except DeclinedError as why:
+            declined.append((name, str(why)))
+            return None
+        except BaseException:
+            engine.stop()
+            raise
+        return engine
+
+    best = BEST.get(facts.VERSION, "monitoring")
+    name = best if wanted == "auto" else wanted
+    reason = f"auto: the cheapest one on CPython {facts.VERSION_TEXT}" if wanted == "auto" else f"--engine {wanted}"
+    first = next(engine for engine in map(begin, dict.fromkeys([name, *_ORDER])) if engine is not None)
+    if declined:
+        reason += f"; {declined[0][0]} cannot: {declined[0][1]}"
+    companion = begin("monitoring") if first.name == "rewrite" and facts.VERSION >= (3, 12) else None
+    return Engines(first, companion, reason, declined)

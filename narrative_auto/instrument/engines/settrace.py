@@ -1,0 +1,219 @@
+"""The last resort: a trace function in every thread (`sys.settrace`), on any CPython.
+
+It leaves code as it is and costs far more than the other engines. A tracer that is there before it goes on getting its
+events; a debugger or a coverage tool that comes later takes the place, and this engine steps aside.
+"""
+
+from __future__ import annotations
+
+import sys
+from opcode import opmap
+
+from narrative_auto.errors import guarded
+from narrative_auto.instrument.engines import base, facts
+from narrative_auto.instrument.engines.base import KEEPS_CODE, KEEPS_MONITORING, SEES_CLOSE, SEES_EXEC, SEES_EXISTING
+from narrative_auto.instrument.engines.watched import WatchedCode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType, FrameType, FunctionType
+    from typing import Any
+
+    from narrative_auto.instrument.engines.watched import Watched
+    from narrative_auto.instrument.exit_watch import ExitWatch
+    from narrative_auto.instrument.scope import Scope
+    from narrative_auto.recorder.pure import PureRecorder
+    from narrative_auto.recorder.sites import Site
+
+_RETURNS = frozenset(opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in opmap)
+
+_SUSPENSIONS = frozenset({opmap["YIELD_VALUE"], opmap["RESUME"]})
+"""Where a suspended frame is: at its YIELD_VALUE, from 3.13 on at the RESUME behind it."""
+
+
+class SettraceEngine:
+    """Reports the functions of the scope by a trace function.
+
+    Args:
+        scope: says which modules and functions are stages.
+        main: what the main module's start and unwinding are reported to; None for nothing.
+    """
+
+    name = "settrace"
+    capabilities = frozenset(
+        {SEES_EXISTING, SEES_EXEC, KEEPS_CODE, KEEPS_MONITORING} | (set() if facts.CLOSES_SILENTLY else {SEES_CLOSE})
+    )
+
+    def __init__(self, scope: Scope, main: ExitWatch | None = None) -> None:
+        self._scope = scope
+        self._main = main
+        self._watched: WatchedCode | None = None
+        self._unseen: dict[int, object] = {}
+        self._before: Any = None
+        self._before_in_threads: Any = None
+        self._trace: Any = None
+
+    def start(self, recorder: PureRecorder) -> None:
+        """Become the trace function of this thread and of those that `threading` starts from here on."""
+        import threading  # costs a millisecond or two, which is little here
+
+        self._watched = WatchedCode(recorder, self._scope)
+        self._before, self._before_in_threads = sys.gettrace(), threading.gettrace()
+        self._trace = self._make_trace(self._watched)
+        base.started.append(self)
+        threading.settrace(self._trace)
+        sys.settrace(self._trace)
+
+    def instrument(self, code: CodeType, module: str) -> CodeType:  # noqa: ARG002 - the contract
+        """Return the code itself: its functions are met when they start."""
+        return code
+
+    def site(self, function: FunctionType) -> Site | None:
+        """Return the site of a function of the scope."""
+        watched = self._watched.of(function) if self._watched is not None else None
+        return watched.site if watched is not None else None
+
+    def release(self, site: Site) -> None:
+        """Let calls of a site run untraced from here on."""
+        site.released = True
+        for watched in self._watched.at(site) if self._watched is not None else ():
+            watched.released = True
+
+    def restore(self, site: Site) -> None:
+        """Trace the calls of a site again."""
+        site.released = False
+        for watched in self._watched.at(site) if self._watched is not None else ():
+            watched.released = False
+
+    def stop(self) -> None:
+        """Give the place back, where it still is ours."""
+        import threading
+
+        if self in base.started:
+            base.started.remove(self)
+        if self._trace is not None and sys.gettrace() is self._trace:
+            sys.settrace(self._before)
+        if self._trace is not None and threading.gettrace() is self._trace:
+            threading.settrace(self._before_in_threads)
+
+    def _make_trace(self, code_of: WatchedCode) -> Any:
+        known = code_of.known
+        chained = self._before
+        main = self._main
+        # What runs unseen is remembered by identity; the code is kept, or another could come to have the same.
+        unseen: dict[int, CodeType] = {}
+
+        def trace(frame: FrameType, event: str, argument: object) -> Any:
+            other = chained(frame, event, argument) if chained is not None else None
+            code = frame.f_code
+            try:
+                watched = known.get(id(code))
+                if watched is None:
+                    if id(code) in unseen:
+                        return other
+                    watched = guarded("watching a function", code_of.meet, code, frame.f_globals)
+                    if watched is None:
+                        if main is not None and not main.begun and code_of.is_main(code, frame.f_globals):
+                            main.begun = True
+                            return _MainActivation(main, frame, other).trace
+                        unseen[id(code)] = code
+                        return other
+                if watched.released:
+                    return other
+                if watched.entry < 0:
+                    watched.entry = _entry(code)
+                if frame.f_lasti < watched.entry:
+                    return other  # thrown into before it began: it is left without having started
+                if frame.f_lasti == watched.entry:
+                    watched.start()
+                else:
+                    watched.resume()
+                return _Activation(watched, frame, other).trace
+            except RecursionError:  # where the stack ends; an exception that left this function would end all tracing
+                return other
+
+        return trace
+
+
+class _Activation:
+    """One run of a function, from its start or resumption to its end or suspension."""
+
+    __slots__ = ("_came_back", "_error", "_other", "_raised_at", "_raised_on", "_watched")
+
+    def __init__(self, watched: Watched, frame: FrameType, other: Any) -> None:
+        self._watched = watched
+        self._other = other
+        self._error: tuple[int, type] = (0, BaseException)
+        self._raised_at = self._raised_on = -1
+        self._came_back = False
+        if other is None:
+            frame.f_trace_lines = False
+
+    def trace(self, frame: FrameType, event: str, argument: Any) -> Any:
+        """Take an event of the frame; the tracer that was there before gets each of them too."""
+        if self._other is not None:
+            self._other = self._other(frame, event, argument)
+        try:
+            if event == "line":
+                self._came_back = self._came_back or frame.f_lineno == self._raised_on
+            elif event == "exception":
+                self._error = (id(argument[1]), argument[0])  # not the exception: it would live longer
+                self._raised_at, self._raised_on, self._came_back = frame.f_lasti, frame.f_lineno, False
+                frame.f_trace_lines = True
+            elif event == "return":
+                report = self._way_out(frame, argument)
+                if report is None:
+                    self._watched.left(*self._error)
+                else:
+                    report()
+        except RecursionError:
+            pass
+        return self.trace
+
+    def _way_out(self, frame: FrameType, value: object) -> Callable[[], bool] | None:
+        """Tell the ways out of a frame apart, which all come as one event: by the instruction that it is at.
+
+        Returns:
+            What reports it; None where an exception leaves.
+
+        RERAISE puts the frame back to where the exception was raised, which may be a yield: what was thrown in there
+        has left the frame, unless the frame has come to that line once more.
+        """
+        at = frame.f_lasti
+        instruction = frame.f_code.co_code[at]
+        if instruction in _RETURNS:
+            return self._watched.leave
+        if instruction in _SUSPENSIONS and not (value is None and self._raised_at == at and not self._came_back):
+            return self._watched.suspend
+        return None
+
+
+class _MainActivation:
+    """The run of the main module: sees the exception that leaves it."""
+
+    __slots__ = ("_last", "_main", "_other")
+
+    def __init__(self, main: ExitWatch, frame: FrameType, other: Any) -> None:
+        self._main = main
+        self._other = other
+        self._last: BaseException | None = None
+        if other is None:
+            frame.f_trace_lines = False
+
+    def trace(self, frame: FrameType, event: str, argument: Any) -> Any:
+        """Take an event of the module's frame."""
+        if self._other is not None:
+            self._other = self._other(frame, event, argument)
+        if event == "exception":
+            self._last = argument[1]
+        elif event == "return":
+            if self._last is not None and frame.f_code.co_code[frame.f_lasti] not in _RETURNS:
+                self._main == self._last  # noqa: B015 - told by comparing, as a probe is
+            self._last = None
+        return self.trace
+
+
+def _entry(code: CodeType) -> int:
+    """Return the offset at which a trace function sees a function begin: of its first RESUME."""
+    return next(at for at in range(0, len(code.co_code), 2) if code.co_code[at] == opmap["RESUME"])

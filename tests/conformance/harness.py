@@ -1,0 +1,127 @@
+"""Runs a program under an engine and a recorder, and reads back every transition that was recorded."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from narrative_auto.instrument.engines.monitoring import MonitoringEngine
+from narrative_auto.instrument.engines.rewrite import RewriteEngine
+from narrative_auto.instrument.engines.settrace import SettraceEngine
+from narrative_auto.instrument.scope import Scope
+from narrative_auto.recorder.lane import Lane
+from narrative_auto.recorder.layout import TRANSITIONS
+from narrative_auto.recorder.pure import PureRecorder
+
+if TYPE_CHECKING:
+    from narrative_auto.instrument.engines.base import Engine
+
+
+class KeepingRecorder(PureRecorder):
+    """The pure recorder; the rings of threads that have ended can still be read."""
+
+    def __init__(self) -> None:
+        self.kept: list[Lane] = []
+        super().__init__(min_duration=1 << 62)
+
+    def open_lane(self) -> Lane:
+        lane = super().open_lane()
+        self.kept.append(lane)
+        return lane
+
+
+def _plain(module: str, function: str, reason: str) -> None:
+    raise AssertionError(f"{module}:{function} was left plain: {reason}")
+
+
+ENGINES: dict[str, Callable[[Scope], Engine]] = {
+    "rewrite": lambda scope: RewriteEngine(scope, _plain),
+    "settrace": SettraceEngine,
+}
+if sys.version_info >= (3, 12):
+    ENGINES["monitoring"] = MonitoringEngine
+
+RECORDERS: dict[str, Callable[[], KeepingRecorder]] = {"pure": KeepingRecorder}
+
+
+@dataclass(frozen=True)
+class Report:
+    """One record: what happened, where, and in which lane."""
+
+    transition: str
+    qualname: str
+    lane: int
+
+    def __str__(self) -> str:
+        lane = f"{self.lane}:" if self.lane != 1 else ""
+        return f"{lane}{self.qualname}.{self.transition}"
+
+
+class Bench:
+    """An engine at work on a recorder.
+
+    Attributes:
+        engine, recorder: the two.
+        folder: the application's folder.
+    """
+
+    def __init__(self, engine: Engine, recorder: KeepingRecorder, folder: Path) -> None:
+        self.engine = engine
+        self.recorder = recorder
+        self.folder = folder
+
+    def load(self, source: str, name: str = "program", *, instrument: bool = True) -> types.ModuleType:
+        """Import a module of the application from its source, as the finder does."""
+        path = self.folder / f"{name}.py"
+        path.write_text(source, "utf-8")
+        code = compile(source, str(path), "exec", dont_inherit=True)
+        if instrument:
+            code = self.engine.instrument(code, name)
+        module = types.ModuleType(name)
+        module.__file__ = str(path)
+        sys.modules[name] = module
+        try:
+            exec(code, module.__dict__)
+        finally:
+            del sys.modules[name]
+        return module
+
+    def reports(self, wanted: Callable[[str], bool] = lambda _: True) -> list[Report]:
+        """Return what was recorded, by time, at the sites whose qualified name is wanted."""
+        sites = self.recorder.sites
+        records = [
+            (at, Report(TRANSITIONS[kind], sites[site].qualname, lane.number))
+            for lane in self.recorder.kept
+            for at, site, kind in self.recorder.last_records(lane, 1 << 20)
+        ]
+        records.sort(key=lambda record: record[0])
+        return [report for _, report in records if wanted(report.qualname)]
+
+    @property
+    def depth(self) -> int:
+        """How many calls this thread's shadow stack holds."""
+        lane = self.recorder.current_lane()
+        return len(lane.stack) - 1 if lane is not None else 0
+
+    def calls(self, name: str) -> int:
+        """Return how many calls of a function were counted."""
+        sites = self.recorder.sites
+        return sum(edge.calls for edge in self.recorder.edges() if sites[edge.site].qualname == name)
+
+
+@contextmanager
+def bench(engine: str | Callable[[Scope], Engine], recorder: str, folder: Path, **rules: Any) -> Iterator[Bench]:
+    """Start an engine over the application in `folder`; stop it at the end."""
+    make = ENGINES[engine] if isinstance(engine, str) else engine
+    started = make(Scope([str(folder)], **rules))
+    events = RECORDERS[recorder]()
+    started.start(events)
+    try:
+        yield Bench(started, events, folder)
+    finally:
+        started.stop()
