@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from narrative_auto.errors import DeclinedError, NarrativeError, SettingError, StoreError
     from narrative_auto.instrument.marks import narrative_stage, no_stage
+    from narrative_auto.launch.bootstrap import auto_instrument
 
 __version__ = "0.1.0"
 
@@ -18,6 +19,7 @@ __all__ = [
     "SettingError",
     "StoreError",
     "__version__",
+    "auto_instrument",
     "narrative_stage",
     "no_stage",
 ]
@@ -27,6 +29,7 @@ _HOMES = {
     "NarrativeError": "errors",
     "SettingError": "errors",
     "StoreError": "errors",
+    "auto_instrument": "launch.bootstrap",
     "narrative_stage": "instrument.marks",
     "no_stage": "instrument.marks",
 }

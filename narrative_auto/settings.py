@@ -66,6 +66,10 @@ class Settings:
         if values:
             raise TypeError(f"no such setting: {', '.join(values)}")
 
+    def replace(self, **values: Any) -> Settings:
+        """Return settings that differ in some values."""
+        return Settings(**{**{name: getattr(self, name) for name in self.__slots__}, **values})
+
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"settings are frozen: {name}")
 

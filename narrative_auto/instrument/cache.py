@@ -93,7 +93,7 @@ class CodeCache:
         ):
             self.misses += 1
             return None
-        code, plan, declined = marshal.loads(memoryview(content)[24:])
+        code, plan, declined = marshal.loads(memoryview(content)[24:])  # noqa: S302 - as sound as a .pyc file beside it
         # As the interpreter's loader does: a folder may have moved.
         _imp._fix_co_filename(code, filename)  # type: ignore[attr-defined] # noqa: SLF001
         self.hits += 1

@@ -13,6 +13,7 @@ import time
 from importlib.machinery import PathFinder, SourceFileLoader, SourcelessFileLoader
 
 from narrative_auto.errors import attempted, guarded
+from narrative_auto.instrument import foreign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class NarrativeFinder:
         isolation: how our own imports are told from the program's.
         finish: for the names in `main_modules` (what `python -m` runs), makes the last change to the code.
         cache: keeps what was rewritten.
+        tell_loaded: called with each module that pytest has loaded; None where that is seen by other means.
 
     Attributes:
         instrumented: names of the modules that were instrumented.
@@ -53,6 +55,7 @@ class NarrativeFinder:
         main_modules: frozenset[str] = frozenset(),
         finish: Callable[[CodeType], CodeType] | None = None,
         cache: CodeCache | None = None,
+        tell_loaded: Callable[[ModuleType], object] | None = None,
     ) -> None:
         self._rewriter = rewriter
         self._scope = scope
@@ -61,6 +64,7 @@ class NarrativeFinder:
         self._main_modules = main_modules
         self._finish = finish
         self._cache = cache
+        self._tell_loaded = tell_loaded
         self.instrumented: list[str] = []
         self.seconds = 0.0
 
@@ -86,10 +90,16 @@ class NarrativeFinder:
     def _prepare(self, fullname: str, spec: ModuleSpec) -> None:
         """Let the spec's loader hand out instrumented code, once."""
         filename = spec.origin or ""
+        loader: Any = spec.loader
+        if fullname == foreign.MODULE and self._tell_loaded is not None and type(loader) is SourceFileLoader:
+            code = attempted(loader.get_code, fullname)
+            if code is not None:
+                tell = self._tell_loaded
+                self._hand_out(fullname, filename, loader, lambda: foreign.watched(code, tell))
+            return
         verdict = self._scope.module(fullname, filename)
         if not verdict.instrument:
             return
-        loader: Any = spec.loader
         if self._rewriter is None:
             self.instrumented.append(fullname)  # its functions are met when they start
             return
@@ -97,17 +107,16 @@ class NarrativeFinder:
             # To ask a loader of the program's own now for what it gives later, a program could tell.
             self._leave_plain(fullname, "", f"it is loaded by {type(loader).__module__}.{type(loader).__qualname__}")
             return
+        rewriter = self._rewriter
+        self._hand_out(fullname, filename, loader, lambda: self._instrumented(fullname, filename, loader, rewriter))
+
+    def _hand_out(self, fullname: str, filename: str, loader: Any, make: Callable[[], CodeType | None]) -> None:
         started = time.perf_counter()
         stamp = _stamp(filename)
-        prepared = self._prepared(fullname, filename, loader, self._rewriter)
-        if prepared is None:
-            return  # it cannot be read or compiled: the import itself says so
-        with self._isolation:
-            code = self._rewriter.bind(prepared, fullname)
-            if fullname in self._main_modules and self._finish is not None:
-                code = self._finish(code)
-        self.instrumented.append(fullname)
+        code = make()
         self.seconds += time.perf_counter() - started
+        if code is None:
+            return  # it cannot be read or compiled: the import itself says so
 
         def get_code(name: str) -> CodeType | None:
             if name != fullname:  # a zip file's loader serves all of its modules
@@ -116,6 +125,17 @@ class NarrativeFinder:
             return code if _stamp(filename) == stamp else type(loader).get_code(loader, name)
 
         loader.get_code = get_code
+
+    def _instrumented(self, fullname: str, filename: str, loader: Any, rewriter: Rewriter) -> CodeType | None:
+        prepared = self._prepared(fullname, filename, loader, rewriter)
+        if prepared is None:
+            return None
+        with self._isolation:
+            code = rewriter.bind(prepared, fullname)
+            if fullname in self._main_modules and self._finish is not None:
+                code = self._finish(code)
+        self.instrumented.append(fullname)
+        return code
 
     def _prepared(self, fullname: str, filename: str, loader: Any, rewriter: Rewriter) -> Prepared | None:
         """Return a module's prepared code, from the cache if it is there; None if the module has no code to be had."""

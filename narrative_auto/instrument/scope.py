@@ -84,6 +84,10 @@ class Scope:
         self._installed: dict[str, frozenset[str]] = {}
         self._editable: tuple[str, ...] | None = None
 
+    def add_roots(self, app_roots: Iterable[str]) -> None:
+        """Take further folders as application code."""
+        self.app_roots = tuple(dict.fromkeys([*self.app_roots, *map(os.path.realpath, app_roots)]))
+
     @property
     def function_rules(self) -> str:
         """What the verdicts on functions depend on, as text: code that was instrumented by others is no use here."""

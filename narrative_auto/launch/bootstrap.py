@@ -17,6 +17,7 @@ from narrative_auto.instrument.cache import CodeCache  # noqa: E402
 from narrative_auto.instrument.engines import choice  # noqa: E402
 from narrative_auto.instrument.exit_watch import ExitWatch  # noqa: E402
 from narrative_auto.instrument.finder import NarrativeFinder  # noqa: E402
+from narrative_auto.instrument.in_place import instrument_existing, modules_of  # noqa: E402
 from narrative_auto.instrument.isolation import Isolation  # noqa: E402
 from narrative_auto.instrument.scope import Scope  # noqa: E402
 from narrative_auto.instrument.script import ScriptHook  # noqa: E402
@@ -27,6 +28,9 @@ from narrative_auto.stories.narrator import Narrator  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
     from narrative_auto.launch.program import Program
     from narrative_auto.settings import Settings
 
@@ -41,12 +45,13 @@ class Run:
         chosen: the settings.
         what: what the process runs.
         parent, root: the stories of the process that started this one, and of the first one; "" where a person did.
+        late: the main module runs already.
 
     Attributes:
         engines: what instruments.
     """
 
-    def __init__(self, chosen: Settings, what: Program, parent: str, root: str) -> None:
+    def __init__(self, chosen: Settings, what: Program, parent: str, root: str, *, late: bool) -> None:
         self._started = time.perf_counter()
         self._program = what
         self._left_plain: list[tuple[str, str, str]] = []
@@ -82,7 +87,8 @@ class Run:
         self._pid = os.getpid()
         self._ended = False
         self._cost = 0.0
-        self.engines = choice.start(chosen.engine, self._recorder, self._scope, self._leave_plain, self._watch)
+        main = None if late else self._watch
+        self.engines = choice.start(chosen.engine, self._recorder, self._scope, self._leave_plain, main)
         first = self.engines.first
         if chosen.engine not in {"auto", first.name}:
             say(f"{self.engines.declined[0][1]}; the {first.name} engine takes its place")
@@ -94,7 +100,9 @@ class Run:
             what.modules,
             self._watch.finish,
             CodeCache(chosen.cache_dir, self._scope.function_rules) if chosen.cache_dir != "off" else None,
+            self._instrument_loaded if self.engines.companion is None else None,
         )
+        self._may_claim = self.engines.rewriter is not None and not late
         self._script = ScriptHook(
             first, what.path, self._is_wanted_script, self._isolation, self._make_way, self._watch
         )
@@ -102,7 +110,7 @@ class Run:
     def install(self) -> None:
         """Put the finder, the hooks and the end in place."""
         self._finder.install()
-        if self._program.kind in {programs.SCRIPT, programs.SPAWNED} and self.engines.rewriter is not None:
+        if self._program.kind in {programs.SCRIPT, programs.SPAWNED} and self._may_claim:
             self._script.install()
         if not self._program.interactive:
             self._crash.install()
@@ -114,6 +122,24 @@ class Run:
         self._announce()
         self._make_way()
         self._cost += time.perf_counter() - self._started
+
+    def _instrument_loaded(self, module: ModuleType) -> None:
+        """Take in a module that was loaded by other means than a finder."""
+        filename = getattr(module, "__file__", None) or ""
+        rewriter = self.engines.rewriter
+        if rewriter is not None and self._scope.module(module.__name__, filename).instrument:
+            with self._isolation:
+                self._finder.instrumented += instrument_existing(rewriter, [module])
+
+    def instrument_existing(self, app_roots: Sequence[str] | None = None) -> NarrativeFinder:
+        """Take in what is imported already, of these app roots too; return the finder."""
+        if app_roots:
+            self._scope.add_roots(app_roots)
+        rewriter = self.engines.rewriter
+        if rewriter is not None:
+            with self._isolation:
+                self._finder.instrumented += instrument_existing(rewriter, modules_of(self._scope))
+        return self._finder
 
     def _announce(self) -> None:
         settings.announce_story(self._narrator.story_id, self._narrator.root_story_id, tells=self._telling.tells)
@@ -185,6 +211,23 @@ class Run:
         return ("ok", 0) if self._watch.begun else ("ended", None)
 
 
+def auto_instrument(*, app_roots: Sequence[str] | None = None) -> NarrativeFinder:
+    """Record this process from here on: what is imported later, and the functions that exist already.
+
+    Where the recorder runs, its scope grows by the app roots. Only a failure is told, unless a setting says otherwise.
+
+    Args:
+        app_roots: folders whose modules are the application; else found from the script that runs.
+
+    Returns:
+        The finder that instruments what is imported; `sys.meta_path.remove(finder)` stops it.
+    """
+    roots = [os.path.abspath(root) for root in app_roots or ()]
+    if not _current:
+        _begin(roots, late=True)
+    return _current[0].instrument_existing(roots)
+
+
 def new_story_id() -> str:
     """Return a new story's id: 16 hexadecimal digits."""
     return os.urandom(8).hex()
@@ -205,12 +248,21 @@ def _start() -> None:
     environ = settings.current_environment()
     if not settings.is_on(environ):
         return
+    _begin([], late=False)
+
+
+def _begin(app_roots: Sequence[str], *, late: bool) -> None:
+    """Start the recorder in this process, with these app roots if there are any."""
+    environ = settings.current_environment()
     set_strict(strict=environ.get(settings.STRICT, "") == "1")
     what = programs.identify(settings.original_arguments(), (getattr(sys, "argv", None) or [""])[0])
     parent, parent_pid, root = settings.parent_story(environ)
     if parent_pid == os.getpid():
         parent = root = ""  # the program has replaced itself by exec: it still is the one that was launched
-    run = Run(settings.load_or_default(environ, what.folder), what, parent, root)
+    chosen = settings.load_or_default(environ, what.folder)
+    if app_roots:
+        chosen = chosen.replace(app_roots=tuple(app_roots))
+    run = Run(chosen, what, parent, root, late=late)
     _current.append(run)
     try:
         run.install()

@@ -118,7 +118,8 @@ class Bench:
 def bench(engine: str | Callable[[Scope], Engine], recorder: str, folder: Path, **rules: Any) -> Iterator[Bench]:
     """Start an engine over the application in `folder`; stop it at the end."""
     make = ENGINES[engine] if isinstance(engine, str) else engine
-    started = make(Scope([str(folder)], **rules))
+    # This checkout is installed as editable, so its tests would be application code.
+    started = make(Scope([str(folder)], exclude=["tests.*", "conftest"], **rules))
     events = RECORDERS[recorder]()
     started.start(events)
     try:

@@ -72,11 +72,18 @@ if TYPE_CHECKING:
 SEES_EXISTING = "sees functions that exist already"
 SEES_EXEC = "sees code run by exec"
 SEES_CLOSE = "sees the end of a generator that is closed or dropped while it is suspended"
+SEES_THROW = "sees a generator go on when throw() ends what it delegates to"
+SURVIVES_OVERFLOW = "goes on after the end of the stack was reached"
 KEEPS_CODE = "keeps code objects as compiled"
 KEEPS_TRACER = "leaves sys.settrace to the program"
 KEEPS_MONITORING = "adds no user of sys.monitoring"
 
-CAPABILITIES = frozenset({SEES_EXISTING, SEES_EXEC, SEES_CLOSE, KEEPS_CODE, KEEPS_TRACER, KEEPS_MONITORING})
+CAPABILITIES = frozenset(
+    {
+        *(SEES_EXISTING, SEES_EXEC, SEES_CLOSE, SEES_THROW, SURVIVES_OVERFLOW),
+        *(KEEPS_CODE, KEEPS_TRACER, KEEPS_MONITORING),
+    }
+)
 """What engines differ in; the conformance suite says which engine must have which."""
 
 started: list[Engine] = []

@@ -1,38 +1,37 @@
-"""The body of a code object: as the compiler wrote it, and as it grows with probes in it."""
+"""The body of a code object, by way of `bytecode`: as the compiler wrote it, and as it grows with probes in it.
+
+It is slow, and knows more than `splice` does.
+"""
 
 from __future__ import annotations
 
 from itertools import accumulate, count
 
 from narrative_auto.errors import DeclinedError
-from narrative_auto.instrument.engines import facts
-from narrative_auto.recorder.layout import RESUME, RETURN, START, UNWIND, YIELD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from types import CodeType
 
     from bytecode import ConcreteBytecode, ConcreteInstr
     from bytecode.concrete import ExceptionTableEntry
-    from bytecode.instr import InstrLocation
 
     Handler = tuple[int, int, bool]
     """What an exception table says of an instruction: the label of the handler, the depth to which the stack is cut
     for it, and whether the offset of what raised is pushed (by it, RERAISE keeps the traceback's line)."""
 
-RETURNS = frozenset({"RETURN_VALUE", "RETURN_CONST"})
-SUSPENDS = "YIELD_VALUE"
-EXITS = RETURNS | {SUSPENDS}
+    Instructions = tuple[tuple[str, int | None], ...]
+    """Names and arguments of instructions of ours."""
 
-_PROLOGUE = frozenset({"CACHE", "COPY_FREE_VARS", "MAKE_CELL", "NOP", "POP_TOP", "RETURN_GENERATOR"})
-"""What may stand in front of the RESUME at which a function begins to run."""
+EXITS = frozenset({"RETURN_VALUE", "RETURN_CONST", "YIELD_VALUE"})
+"""Where a function is left other than by an exception."""
 
-_PROBES_STACK = 2
+PROBES_STACK = 2
 """What probes need beyond the original's stack. At a return or yield: themselves. In a handler: the offset and the
 exception, for which the original has room with one of the two (it has a handler at the same depth), and themselves."""
 
-_OUTER_STACK = 4
+OUTER_STACK = 4
 """The outer handler starts from an empty stack: the offset, the exception, the probe, the exception again."""
 
 
@@ -42,7 +41,7 @@ class Original:
     A label is an instruction's index in `instructions`.
     """
 
-    __slots__ = ("code", "concrete", "entry", "handlers", "instructions", "targets")
+    __slots__ = ("code", "concrete", "end", "exits", "handlers", "instructions", "targets")
 
     def __init__(self, code: CodeType) -> None:
         from bytecode import ConcreteBytecode, ConcreteInstr  # here, because a warm start must not pay for it
@@ -53,7 +52,8 @@ class Original:
         starts = _starts(each.size // 2 for each in self.instructions)
         self.targets = self._find_targets(starts)
         self.handlers = self._find_handlers(starts)
-        self.entry = self._find_entry()
+        self.end = len(self.instructions)
+        self.exits = [label for label, each in enumerate(self.instructions) if each.name in EXITS]
 
     def _find_targets(self, starts: list[int]) -> dict[int, int]:
         """Return the label of its target for every jump."""
@@ -79,19 +79,6 @@ class Original:
                 label += 1
         return handlers
 
-    def _find_entry(self) -> int:
-        """Return the label of the RESUME at which the function begins to run, in a generator when first asked."""
-        names = [each.name for each in self.instructions]
-        # In front of RETURN_GENERATOR, a generator expression takes its iterator (3.15): the generator is not yet.
-        label = names.index("RETURN_GENERATOR") if "RETURN_GENERATOR" in names else 0
-        while names[label] in _PROLOGUE:
-            label += 1
-        if names[label] != "RESUME" or self.instructions[label].arg & facts.RESUME_PLACE_BITS:
-            raise DeclinedError(f"{self.code.co_qualname} does not begin as compiled functions begin")
-        if any(target <= label for target in self.targets.values()):
-            raise DeclinedError(f"{self.code.co_qualname} has a jump to its own beginning")
-        return label
-
     def name(self, label: int) -> str:
         """Return the name of an instruction, empty where there is none."""
         return self.instructions[label].name if 0 <= label < len(self.instructions) else ""
@@ -103,12 +90,34 @@ class Original:
             label += 1
         return label
 
-    def transitions(self) -> list[int]:
-        """Return the transitions that this code can make, in the order of their numbers."""
-        names = {each.name for each in self.instructions}
-        can_return = [RETURN] if names & RETURNS else []
-        can_suspend = [YIELD, RESUME] if SUSPENDS in names else []
-        return [START, *can_return, UNWIND, *can_suspend]
+    def argument(self, label: int) -> int:
+        """Return the argument of an instruction."""
+        return self.instructions[label].arg
+
+    def line(self, label: int) -> int | None:
+        """Return the line of an instruction, None where it has none."""
+        line = self.instructions[label].lineno
+        return line if isinstance(line, int) else None
+
+    def handler(self, label: int) -> Handler | None:
+        """Return who handles the exceptions of an instruction, None where nobody does."""
+        return self.handlers[label]
+
+    def target(self, label: int) -> int | None:
+        """Return the label of a jump's target, None for what is no jump."""
+        return self.targets.get(label)
+
+    def first(self, name: str) -> int | None:
+        """Return the label of the first instruction of this name."""
+        return next((label for label, each in enumerate(self.instructions) if each.name == name), None)
+
+    def first_target(self) -> int:
+        """Return the lowest label to which a jump leads; the end where there is no jump."""
+        return min(self.targets.values(), default=self.end)
+
+    def draft(self, probes: tuple[object, ...]) -> Draft:
+        """Return an empty body to take the place of this one."""
+        return Draft(self, probes)
 
 
 def _starts(sizes: Iterable[int]) -> list[int]:
@@ -121,10 +130,10 @@ class Draft:
 
     __slots__ = (
         *("_handlers", "_instructions", "_jumps", "_labels", "_make", "_make_entry"),
-        *("_nowhere", "_probes", "_unused_label"),
+        *("_nowhere", "_original", "_probes", "_unused_label"),
     )
 
-    def __init__(self, probes: tuple[object, ...]) -> None:
+    def __init__(self, original: Original, probes: tuple[object, ...]) -> None:
         from bytecode import ConcreteInstr  # here for the same reason as above
         from bytecode.concrete import ExceptionTableEntry
         from bytecode.instr import InstrLocation
@@ -132,6 +141,7 @@ class Draft:
         self._make = ConcreteInstr
         self._make_entry = ExceptionTableEntry
         self._nowhere = InstrLocation(None, None, None, None)  # to give none would repeat that of the line before
+        self._original = original
         self._probes = probes
         self._instructions: list[ConcreteInstr] = []
         self._handlers: list[Handler | None] = []
@@ -148,48 +158,64 @@ class Draft:
         """Let a label stand for the instruction that is written next."""
         self._labels[label] = len(self._instructions)
 
-    def copy(self, label: int, instructions: list[ConcreteInstr], handlers: list[Handler | None]) -> None:
-        """Add a run of the original's instructions, the first of which has this label there."""
+    def set_argument(self, label: int, argument: int) -> None:
+        """Give one of the original's instructions another argument."""
+        self._original.instructions[label].arg = argument
+
+    def keep(self, begin: int, end: int, otherwise: Handler | None) -> None:
+        """Add a run of the original's instructions; what has no handler gets the one that is given."""
+        self._copy(begin, end, [handler or otherwise for handler in self._original.handlers[begin:end]])
+
+    def keep_with(self, begin: int, end: int, handler: Handler | None) -> None:
+        """Add a run of the original's instructions, all with this handler."""
+        self._copy(begin, end, [handler] * (end - begin))
+
+    def _copy(self, begin: int, end: int, handlers: list[Handler | None]) -> None:
         index = len(self._instructions)
-        in_front = self._labels.get(label, index)  # a probe of its own
-        self._labels.update(zip(range(label, label + len(instructions)), count(index)))
-        self._labels[label] = in_front
-        self._instructions += instructions
+        in_front = self._labels.get(begin, index)  # a probe of its own
+        self._labels.update(zip(range(begin, end), count(index)))
+        self._labels[begin] = in_front
+        self._instructions += self._original.instructions[begin:end]
         self._handlers += handlers
 
     def insert(
         self,
-        name: str,
-        argument: int | None = None,
-        location: InstrLocation | None = None,
+        instructions: Instructions,
+        location: int | None = None,
         handler: Handler | None = None,
         target: int | None = None,
     ) -> None:
-        """Add an instruction of ours and the inline caches that the interpreter wants behind it."""
-        place = location or self._nowhere
-        arguments = () if argument is None else (argument,)
-        instruction = self._make(name, *arguments, location=place)
+        """Add instructions of ours and the inline caches that the interpreter wants behind them.
+
+        They have the location of one of the original's instructions, or none. The target is that of the first.
+        """
+        place = self._nowhere if location is None else self._original.instructions[location].location
         if target is not None:
             self._jumps[len(self._instructions)] = target
-        inserted = [instruction, *[self._make("CACHE", 0, location=place)] * instruction.use_cache_opcodes()]
-        self._instructions += inserted
-        self._handlers += [handler] * len(inserted)
+        for name, argument in instructions:
+            arguments = () if argument is None else (argument,)
+            instruction = self._make(name, *arguments, location=place)
+            inserted = [instruction, *[self._make("CACHE", 0, location=place)] * instruction.use_cache_opcodes()]
+            self._instructions += inserted
+            self._handlers += [handler] * len(inserted)
 
-    def aim(self, targets: Mapping[int, int]) -> None:
-        """Let the original's jumps lead to their targets, both given by label."""
-        self._jumps.update((self._labels[label], target) for label, target in targets.items())
-
-    def code(self, original: Original) -> CodeType:
+    def code(self) -> CodeType:
         """Return the original's code object with this body in place of its own."""
+        original = self._original
+        self._jumps.update((self._labels[label], target) for label, target in original.targets.items())
         starts = self._settle_jumps()
         concrete = original.concrete
         concrete[:] = self._instructions
         concrete.consts = [*original.code.co_consts, *self._probes]
         concrete.exception_table = self._exception_table(starts)
-        stack = max(original.code.co_stacksize + _PROBES_STACK, _OUTER_STACK)
+        stack = max(original.code.co_stacksize + PROBES_STACK, OUTER_STACK)
         built = concrete.to_code(stacksize=stack, compute_exception_stack_depths=False)
         if len(built.co_code) != 2 * starts[-1]:
             raise DeclinedError(f"the new code of {original.code.co_qualname} came out at another length than planned")
+        # `bytecode` 0.19.1 writes columns from 128 on in a form in which the interpreter takes them for lines.
+        lines = [line for begin, end, line in built.co_lines() for _ in range(begin, end, 2)]
+        if lines != [line for line, _, _, _ in built.co_positions()]:
+            raise DeclinedError(f"the new code of {original.code.co_qualname} came out with other lines than planned")
         return original.code.replace(
             co_code=built.co_code,
             co_consts=(*original.code.co_consts, *self._probes),

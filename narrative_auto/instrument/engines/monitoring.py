@@ -1,4 +1,4 @@
-"""The engine that leaves code as it is: the interpreter calls back at each transition (PEP 669, CPython 3.12 and later).
+"""The engine that leaves code as it is: the interpreter calls back at each transition (PEP 669, CPython 3.12).
 
 While PY_START is armed for all code, each code object is met when it first starts, whatever brought it in: an import,
 `exec`, a loader of the program's own, a function that was there before us. What is not of the scope is switched off
@@ -11,7 +11,15 @@ import sys
 
 from narrative_auto.errors import DeclinedError, guarded
 from narrative_auto.instrument.engines import base, facts
-from narrative_auto.instrument.engines.base import KEEPS_CODE, KEEPS_TRACER, SEES_CLOSE, SEES_EXEC, SEES_EXISTING
+from narrative_auto.instrument.engines.base import (
+    KEEPS_CODE,
+    KEEPS_TRACER,
+    SEES_CLOSE,
+    SEES_EXEC,
+    SEES_EXISTING,
+    SEES_THROW,
+    SURVIVES_OVERFLOW,
+)
 from narrative_auto.instrument.engines.watched import WatchedCode
 
 TYPE_CHECKING = False
@@ -44,17 +52,18 @@ class MonitoringEngine:
 
     name = "monitoring"
     capabilities = frozenset(
-        {SEES_EXISTING, SEES_EXEC, KEEPS_CODE, KEEPS_TRACER} | (set() if facts.CLOSES_SILENTLY else {SEES_CLOSE})
+        {SEES_EXISTING, SEES_EXEC, SEES_THROW, SURVIVES_OVERFLOW, KEEPS_CODE, KEEPS_TRACER}
+        | (set() if facts.CLOSES_SILENTLY else {SEES_CLOSE})
     )
 
     def __init__(self, scope: Scope, main: ExitWatch | None = None) -> None:
         self._scope = scope
         self._main = main
-        self._main_code = 0
+        self._main_code: CodeType | None = None
         self._tool = -1
         self._watched: WatchedCode | None = None
         self._known: dict[int, Watched] = {}
-        self._local = self._everywhere = 0
+        self._local = self._everywhere = self._unwinding = self._ending = 0
 
     def start(self, recorder: PureRecorder) -> None:
         """Take a free tool id and meet all code from here on.
@@ -80,7 +89,9 @@ class MonitoringEngine:
         if facts.UNWINDS_LOCALLY:
             self._local |= unwinding
         else:
-            self._everywhere = unwinding
+            self._unwinding = unwinding
+        self._everywhere = events.PY_START
+        self._ending = events.PY_RETURN
         for event, callback in (
             (events.PY_START, self._make_start()),
             (events.PY_RETURN, self._make_leave()),
@@ -90,7 +101,7 @@ class MonitoringEngine:
             (events.PY_UNWIND, self._make_unwind()),
         ):
             monitoring.register_callback(self._tool, event, callback)
-        monitoring.set_events(self._tool, events.PY_START)
+        self._set_all(self._everywhere)
         recorder.rehearse()
 
     def instrument(self, code: CodeType, module: str) -> CodeType:  # noqa: ARG002 - the contract
@@ -114,7 +125,10 @@ class MonitoringEngine:
         site.released = False
         for watched in self._watched.at(site) if self._watched is not None else ():
             watched.released = False
-            self._set_local(watched, 0)  # an event that was disabled comes back when it is armed anew
+            # A disabled event comes back when the code object is seen without it once, and then with it again.
+            self._set_all(0)
+            self._set_local(watched, self._ending)
+            self._set_all(self._everywhere)
             self._set_local(watched, self._local)
 
     def stop(self) -> None:
@@ -124,17 +138,19 @@ class MonitoringEngine:
         if self._tool < 0 or sys.version_info < (3, 12):
             return
         monitoring = sys.monitoring
-        monitoring.set_events(self._tool, 0)
+        tool, self._tool = self._tool, -1  # other threads may be in a callback still
+        monitoring.set_events(tool, 0)
         for watched in list(self._known.values()):
-            self._set_local(watched, 0)
+            code = watched.code()
+            if code is not None:
+                monitoring.set_local_events(tool, code, 0)
         events = monitoring.events
         for event in (
             *(events.PY_START, events.PY_RETURN, events.PY_YIELD),
             *(events.PY_RESUME, events.PY_THROW, events.PY_UNWIND),
         ):
-            monitoring.register_callback(self._tool, event, None)
-        monitoring.free_tool_id(self._tool)
-        self._tool = -1
+            monitoring.register_callback(tool, event, None)
+        monitoring.free_tool_id(tool)
 
     def _set_local(self, watched: Watched, events: int) -> None:
         code = watched.code()
@@ -142,11 +158,15 @@ class MonitoringEngine:
             self._watch_unwinding()
             sys.monitoring.set_local_events(self._tool, code, events)
 
+    def _set_all(self, events: int) -> None:
+        if sys.version_info >= (3, 12):
+            sys.monitoring.set_events(self._tool, events)
+
     def _watch_unwinding(self) -> None:
         """Ask for the events that come for all code or for none, once there is something to see by them."""
-        everywhere, self._everywhere = self._everywhere, 0
-        if everywhere and sys.version_info >= (3, 12):
-            sys.monitoring.set_events(self._tool, everywhere | sys.monitoring.events.PY_START)
+        if self._everywhere | self._unwinding != self._everywhere:
+            self._everywhere |= self._unwinding
+            self._set_all(self._everywhere)
 
     def _meet(self, code: CodeType, offset: int) -> Watched | object | None:
         """Arm a code object that starts for the first time, if it is of the scope."""
@@ -158,16 +178,20 @@ class MonitoringEngine:
             if self._main is not None and not self._main.begun and code_of.is_main(code, names):
                 self._watch_main(code, self._main)
             watched = code_of.meet(code, names)
+            if watched is not None:
+                watched.entry = offset
+                self._set_local(watched, self._local)
         except RecursionError:
             return _LATER
-        if watched is not None:
-            watched.entry = offset
-            self._set_local(watched, self._local)
+        except ValueError:
+            if self._tool >= 0:
+                raise
+            return _LATER  # another thread has stopped us meanwhile
         return watched
 
     def _watch_main(self, code: CodeType, main: ExitWatch) -> None:
         main.begun = True
-        self._main_code = id(code)
+        self._main_code = code
         self._watch_unwinding()
         if facts.UNWINDS_LOCALLY and sys.version_info >= (3, 12):
             sys.monitoring.set_local_events(self._tool, code, sys.monitoring.events.PY_UNWIND)
@@ -176,7 +200,9 @@ class MonitoringEngine:
 
     def _make_start(self) -> Any:
         known = self._known
-        disable = sys.monitoring.DISABLE if sys.version_info >= (3, 12) else None
+        disable: object = None
+        if sys.version_info >= (3, 12):
+            disable = sys.monitoring.DISABLE
         meet = self._meet
 
         def started(code: CodeType, offset: int) -> object:
@@ -249,7 +275,7 @@ class MonitoringEngine:
                 # An exception at or before the instruction that reports START leaves a call that never began.
                 if offset > watched.entry + before and watched.entry >= 0 and not watched.released:
                     watched.unwind(error)
-            elif id(code) == self._main_code:
+            elif code is self._main_code:
                 main == error  # noqa: B015 - told by comparing, as a probe is
 
         return unwound

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from narrative_auto.errors import DeclinedError
 from narrative_auto.instrument.engines import base, facts
-from narrative_auto.instrument.engines.base import CO_OPTIMIZED, KEEPS_MONITORING, KEEPS_TRACER, SEES_CLOSE, kind_of
+from narrative_auto.instrument.engines.base import (
+    CO_OPTIMIZED,
+    KEEPS_MONITORING,
+    KEEPS_TRACER,
+    SEES_CLOSE,
+    SEES_THROW,
+    SURVIVES_OVERFLOW,
+    kind_of,
+)
 from narrative_auto.recorder.sites import site_in
 
 TYPE_CHECKING = False
@@ -55,7 +63,7 @@ class RewriteEngine:
     """
 
     name = "rewrite"
-    capabilities = frozenset({SEES_CLOSE, KEEPS_TRACER, KEEPS_MONITORING})
+    capabilities = frozenset({SEES_CLOSE, SEES_THROW, SURVIVES_OVERFLOW, KEEPS_TRACER, KEEPS_MONITORING})
 
     def __init__(self, scope: Scope, leave_plain: Callable[[str, str, str], None]) -> None:
         self._scope = scope

@@ -11,7 +11,14 @@ from opcode import opmap
 
 from narrative_auto.errors import guarded
 from narrative_auto.instrument.engines import base, facts
-from narrative_auto.instrument.engines.base import KEEPS_CODE, KEEPS_MONITORING, SEES_CLOSE, SEES_EXEC, SEES_EXISTING
+from narrative_auto.instrument.engines.base import (
+    KEEPS_CODE,
+    KEEPS_MONITORING,
+    SEES_CLOSE,
+    SEES_EXEC,
+    SEES_EXISTING,
+    SEES_THROW,
+)
 from narrative_auto.instrument.engines.watched import WatchedCode
 
 TYPE_CHECKING = False
@@ -42,7 +49,9 @@ class SettraceEngine:
 
     name = "settrace"
     capabilities = frozenset(
-        {SEES_EXISTING, SEES_EXEC, KEEPS_CODE, KEEPS_MONITORING} | (set() if facts.CLOSES_SILENTLY else {SEES_CLOSE})
+        {SEES_EXISTING, SEES_EXEC, KEEPS_CODE, KEEPS_MONITORING}
+        | (set() if facts.CLOSES_SILENTLY else {SEES_CLOSE})
+        | (set() if facts.THROW_FINISHES_SILENTLY else {SEES_THROW})
     )
 
     def __init__(self, scope: Scope, main: ExitWatch | None = None) -> None:
