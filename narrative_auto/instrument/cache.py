@@ -1,8 +1,8 @@
 """Keeps rewritten code on disk, beside the interpreter's own, so that a warm start neither compiles nor rewrites.
 
-A file holds, in this order: 8 bytes `SIGNATURE`; 8 bytes, the hash of all that follows; 8 bytes, the hash of the stamp
-(what must be the same of the source and of the interpreter's own cache file for this one to be used); the rest is
-`marshal` data: (code, plan, declined). What cannot be read or written is as if it were not there.
+A file holds, in this order, 8 bytes each: `SIGNATURE`; the hash of all that follows; the stamp, which says what the
+source and the interpreter's own cache file were; the source's hash where the interpreter looks at that, else zeros.
+The rest is `marshal` data: (code, plan, declined). What cannot be read or written is as if it were not there.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from importlib.util import MAGIC_NUMBER, cache_from_source
 from narrative_auto.errors import attempted
 from narrative_auto.instrument.engines.rewrite import VERSION, Prepared
 
+# As they were before a program put others in their place, as tools for event loops do with what can block.
+_stat, _fstat, _open, _read_bytes, _close = os.stat, os.fstat, os.open, os.read, os.close
+
 SIGNATURE = b"narrat\r\n"
 
 _KEY = int.from_bytes(MAGIC_NUMBER, "little")
 _HASH_BASED, _CHECKED = 1, 2
 """Flags of a `.pyc` file: it goes by the hash of its source, and that is to be checked (PEP 552)."""
 
-_HEADER = 16
-"""Bytes of a `.pyc` file before its code."""
+_ANY_SOURCE = bytes(8)
 
 
 class CodeCache:
@@ -42,71 +44,103 @@ class CodeCache:
 
     def path(self, filename: str) -> str | None:
         """Return where the code of a source file is kept; None where such a place cannot be named."""
+        paths = self._paths(filename)
+        return paths[1] if paths is not None else None
+
+    def get(self, filename: str) -> Prepared | None:
+        """Return the prepared code of a source file, if what is kept still stands for it."""
+        paths = self._paths(filename)
+        if paths is None:
+            return None
+        content = _read(paths[1])
+        if (
+            content[:8] != SIGNATURE
+            or content[16:24] != _stamp(filename, paths[0])
+            or (content[24:32] != _ANY_SOURCE and content[24:32] != _source_hash(filename))
+            or content[8:16] != _imp.source_hash(_KEY, memoryview(content)[16:])
+        ):
+            self.misses += 1
+            return None
+        code, plan, declined = marshal.loads(memoryview(content)[32:])  # noqa: S302 - as sound as a .pyc file beside it
+        if code.co_filename != filename:  # as the interpreter's loader does: a folder may have moved
+            _imp._fix_co_filename(code, filename)  # type: ignore[attr-defined] # noqa: SLF001
+        self.hits += 1
+        return Prepared(code, plan, declined)
+
+    def put(self, filename: str, prepared: Prepared) -> None:
+        """Keep the prepared code of a source file, unless the interpreter may not keep bytecode either."""
+        paths = self._paths(filename)
+        if paths is None or sys.dont_write_bytecode:
+            return
+        stamp = _stamp(filename, paths[0])
+        source = _source_hash(filename) if _goes_by_source(paths[0]) else _ANY_SOURCE
+        if not stamp or not source:
+            return
+        body = stamp + source + marshal.dumps((prepared.code, prepared.plan, prepared.declined))
+        attempted(_write, paths[1], SIGNATURE + _imp.source_hash(_KEY, body) + body)
+
+    def _paths(self, filename: str) -> tuple[str, str] | None:
+        """Return the paths of the interpreter's own cache file and of ours."""
         try:
             beside = cache_from_source(filename)
         except (NotImplementedError, ValueError):  # sys.implementation.cache_tag is None; a name without a stem
             return None
-        name = f"{os.path.basename(beside).removesuffix('.pyc')}.narrative-{self._tag}"
         if not self._folder:
-            return os.path.join(os.path.dirname(beside), name)
-        return os.path.join(self._folder, os.path.dirname(os.path.abspath(filename)).lstrip(os.sep), name)
+            return beside, f"{beside.removesuffix('.pyc')}.narrative-{self._tag}"
+        folder = os.path.join(self._folder, os.path.dirname(os.path.abspath(filename)).lstrip(os.sep))
+        return beside, f"{folder}/{os.path.basename(beside).removesuffix('.pyc')}.narrative-{self._tag}"
 
-    @staticmethod
-    def stamp(filename: str) -> bytes:
-        """Return what decides which code a source file stands for, by the rules of the interpreter's own loader.
 
-        That is its time and size, and the head of the `.pyc` file beside it, which may be used whatever the source
-        says (an unchecked hash); and the source's hash where that is what is looked at. Empty if there is no telling.
-        """
-        try:
-            status = os.stat(filename)
-            parts = [b"%d %d" % (status.st_mtime_ns, status.st_size)]
-            try:
-                with open(cache_from_source(filename), "rb") as file:
-                    head = file.read(_HEADER)
-            except (OSError, NotImplementedError):
-                head = b""
-            parts.append(head)
-            flags = int.from_bytes(head[4:8], "little")
-            checks = getattr(_imp, "check_hash_based_pycs", "default")
-            if flags & _HASH_BASED and checks != "never" and (flags & _CHECKED or checks == "always"):
-                with open(filename, "rb") as file:
-                    parts.append(_imp.source_hash(_KEY, file.read()))
-        except OSError:
-            return b""
-        return checks.encode() + b" ".join(parts)
+def _stamp(filename: str, bytecode: str) -> bytes:
+    """Return a hash of what says that the interpreter would take the same code: of the source, and its `.pyc` file.
 
-    def get(self, filename: str, stamp: bytes) -> Prepared | None:
-        """Return the prepared code of a source file if what is kept was made from that stamp."""
-        path = self.path(filename)
-        if path is None or not stamp:
-            return None
-        try:
-            with open(path, "rb") as file:
-                content = file.read()
-        except OSError:
-            content = b""
-        if (
-            content[:8] != SIGNATURE
-            or content[16:24] != _imp.source_hash(_KEY, stamp)
-            or content[8:16] != _imp.source_hash(_KEY, content[16:])
-        ):
-            self.misses += 1
-            return None
-        code, plan, declined = marshal.loads(memoryview(content)[24:])  # noqa: S302 - as sound as a .pyc file beside it
-        # As the interpreter's loader does: a folder may have moved.
-        _imp._fix_co_filename(code, filename)  # type: ignore[attr-defined] # noqa: SLF001
-        self.hits += 1
-        return Prepared(code, plan, declined)
+    That file counts because it may be used whatever the source says. 8 bytes, none if there is no telling.
+    """
+    try:
+        source = _stat(filename)
+    except OSError:
+        return b""
+    try:
+        own = _stat(bytecode)
+        kept = f"{own.st_mtime_ns} {own.st_size}"
+    except OSError:
+        kept = "none"
+    text = f"{source.st_mtime_ns} {source.st_size} {kept} {_imp.check_hash_based_pycs}"
+    return _imp.source_hash(_KEY, text.encode())
 
-    def put(self, filename: str, stamp: bytes, prepared: Prepared) -> None:
-        """Keep the prepared code of a source file, unless the interpreter may not keep bytecode either."""
-        path = self.path(filename)
-        if path is None or not stamp or sys.dont_write_bytecode:
-            return
-        data = marshal.dumps((prepared.code, prepared.plan, prepared.declined))
-        body = _imp.source_hash(_KEY, stamp) + data
-        attempted(_write, path, SIGNATURE + _imp.source_hash(_KEY, body) + body)
+
+def _goes_by_source(bytecode: str) -> bool:
+    """Return whether the interpreter compares the source's hash with that in its `.pyc` file (PEP 552)."""
+    flags = int.from_bytes(_read(bytecode, 8)[4:8], "little")
+    checks = _imp.check_hash_based_pycs
+    return bool(flags & _HASH_BASED) and checks != "never" and (bool(flags & _CHECKED) or checks == "always")
+
+
+def _source_hash(filename: str) -> bytes:
+    """Return the hash of a source file, 8 bytes; none if it cannot be read."""
+    content = _read(filename)
+    return _imp.source_hash(_KEY, content) if content else b""
+
+
+def _read(path: str, most: int = 0) -> bytes:
+    """Return the content of a file, or its first bytes; nothing if it cannot be read."""
+    try:
+        descriptor = _open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return b""
+    try:
+        size = most or _fstat(descriptor).st_size
+        content = _read_bytes(descriptor, size)
+        while len(content) < size:
+            more = _read_bytes(descriptor, size - len(content))
+            if not more:
+                break
+            content += more
+        return content
+    except OSError:  # a folder
+        return b""
+    finally:
+        _close(descriptor)
 
 
 def _write(path: str, content: bytes) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from narrative_auto.instrument.isolation import Isolation
     from narrative_auto.instrument.scope import Scope
 
+_stat_file = os.stat  # as it was before a program put another one in its place
+
 
 class NarrativeFinder:
     """A meta path finder that asks `PathFinder`, and instruments what that finds if the scope wants it.
@@ -130,9 +132,9 @@ class NarrativeFinder:
         prepared = self._prepared(fullname, filename, loader, rewriter)
         if prepared is None:
             return None
-        with self._isolation:
-            code = rewriter.bind(prepared, fullname)
-            if fullname in self._main_modules and self._finish is not None:
+        code = rewriter.bind(prepared, fullname)
+        if fullname in self._main_modules and self._finish is not None:
+            with self._isolation:
                 code = self._finish(code)
         self.instrumented.append(fullname)
         return code
@@ -140,11 +142,9 @@ class NarrativeFinder:
     def _prepared(self, fullname: str, filename: str, loader: Any, rewriter: Rewriter) -> Prepared | None:
         """Return a module's prepared code, from the cache if it is there; None if the module has no code to be had."""
         cache = self._cache if type(loader) is SourceFileLoader else None
-        stamp = attempted(cache.stamp, filename) if cache is not None else b""
-        if cache is not None and stamp:
-            kept = attempted(cache.get, filename, stamp)
-            if kept is not None:
-                return kept
+        kept = attempted(cache.get, filename) if cache is not None else None
+        if kept is not None:
+            return kept
         before = _stamp(filename)
         code = attempted(loader.get_code, fullname)
         if code is None:
@@ -152,7 +152,7 @@ class NarrativeFinder:
         with self._isolation:
             prepared = rewriter.prepare(code)
         if cache is not None and _stamp(filename) == before:
-            attempted(lambda: cache.put(filename, cache.stamp(filename), prepared))
+            attempted(cache.put, filename, prepared)
         return prepared
 
 
@@ -181,7 +181,7 @@ def _is_for_import() -> bool:
 def _stamp(filename: str) -> tuple[int, int]:
     """Return what changes when a source file is written."""
     try:
-        status = os.stat(filename)
+        status = _stat_file(filename)
     except OSError:
         return (0, 0)
     return (status.st_mtime_ns, status.st_size)

@@ -32,7 +32,7 @@ def instrument_existing(rewriter: Rewriter, modules: Iterable[ModuleType]) -> li
         The names of the modules that had functions to be instrumented.
     """
     namespaces = {id(vars(module)): module for module in modules}
-    functions: dict[int, list[FunctionType]] = {}
+    functions: dict[int, list[Any]] = {}
     one: Any
     for one in gc.get_objects():
         if type(one) is _Function and id(one.__globals__) in namespaces:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
+
+from narrative_auto.errors import attempted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_lstat = os.lstat  # as it was before a program put another one in its place
 _LIBRARY_FOLDERS = frozenset({"site-packages", "dist-packages"})
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _HOOK = os.path.join(os.path.dirname(_PACKAGE), "sitecustomize_template")
@@ -81,6 +85,7 @@ class Scope:
         self.exclude = tuple(exclude)
         self.private = private
         self._environments: dict[str, bool] = {}
+        self._real_folders: dict[str, str] = {}
         self._installed: dict[str, frozenset[str]] = {}
         self._editable: tuple[str, ...] | None = None
 
@@ -100,7 +105,7 @@ class Scope:
             name: the module's full name; the script's is `__main__`.
             filename: its source file.
         """
-        path = os.path.realpath(filename)
+        path = self._real(filename)
         if is_under(path, _PACKAGE) or is_under(path, _HOOK):
             return Verdict(instrument=False, reason="it belongs to narrative_auto itself")
         for pattern in self.exclude:
@@ -144,6 +149,20 @@ class Scope:
         if own.startswith("_") and not self.private:
             return Verdict(instrument=False, reason="--no-private")
         return Verdict(instrument=True, reason="a function of the application")
+
+    def _real(self, filename: str) -> str:
+        """Return a file's path without symbolic links; a folder is looked at once."""
+        folder, name = os.path.split(filename)
+        real = self._real_folders.get(folder)
+        if real is None:
+            # A program may have forbidden calls that can block, as tools for event loops do.
+            real = self._real_folders[folder] = attempted(os.path.realpath, folder) or os.path.abspath(folder)
+        path = os.path.join(real, name)
+        try:
+            is_link = stat.S_ISLNK(_lstat(path).st_mode)
+        except (OSError, ValueError):  # a path within a zip file, say
+            is_link = False
+        return os.path.realpath(path) if is_link else path
 
     @staticmethod
     def _library_folder(path: str) -> str | None:

@@ -157,8 +157,10 @@ class Run:
         guarded("starting the narrator", self._narrator.ticker.start)
 
     def _before_fork(self) -> None:
-        guarded("preparing a fork", self._narrator.before_fork)
-        self._recorder.before_fork()
+        try:
+            guarded("preparing a fork", self._narrator.before_fork)
+        finally:
+            self._recorder.before_fork()
 
     def _begin_child(self) -> None:
         """In a child of fork: its own story, which is kept and not told."""
@@ -235,6 +237,11 @@ def new_story_id() -> str:
 
 _current: list[Run] = []
 """The one run of this process, once it has started."""
+
+
+def current() -> Run | None:
+    """Return the run of this process, None where the recorder does not work."""
+    return _current[0] if _current else None
 
 
 def start() -> None:

@@ -13,20 +13,10 @@ RECORD = struct.Struct("<QII")
 """One record: time (ns, monotonic clock, unsigned 64 bit), site (unsigned 32 bit), transition (unsigned 32 bit)."""
 
 WORDS_PER_RECORD = 2
-"""A record as 64-bit words of a little-endian machine: the time, then `record_word`."""
+"""A record as 64-bit words of a little-endian machine: the time; then the site's number low, the transition high."""
 
 RING_RECORDS = 65_536
 """Records kept for the main thread (1 MiB); a power of two."""
 
 THREAD_RING_RECORDS = 4_096
 """Records kept for every other thread (64 KiB); a power of two."""
-
-
-def record_word(site: int, transition: int) -> int:
-    """Return the second 64-bit word of a record: the site's number low, the transition high.
-
-    Args:
-        site: the site's number, below 2**32.
-        transition: one of `START` to `RESUME`.
-    """
-    return site | transition << 32

@@ -60,15 +60,14 @@ class SilentProbe(bytearray):
     and is silent where it is read again.
     """
 
-    __slots__ = ("limit", "loud", "number", "site", "word")
+    __slots__ = ("limit", "number", "site", "word")
     __hash__ = object.__hash__  # type: ignore[assignment]
 
-    def __init__(self, site: Site, word: int, limit: int) -> None:
+    def __init__(self, site: Site, number: int, word: int, limit: int) -> None:
         self.site = site
-        self.number = site.number
+        self.number = number
         self.word = word
         self.limit = limit
-        self.loud = type(self)
 
     def __eq__(self, other: object) -> bool:
         return self is other  # an exception's own `__eq__` must not be asked next
@@ -217,8 +216,8 @@ def write(lane: Lane, now: int, word: int) -> None:
 
 def probe_types(
     local: Any, open_lane: Callable[[], Lane], suspended: dict[int, list[Any]], depth: int
-) -> dict[Any, Any]:
-    """Make the probes' classes for one recorder: {(transition, whether the function can be suspended): class}.
+) -> dict[bool, dict[int, Any]]:
+    """Make the probes' classes for one recorder: {whether the function can be suspended: {transition: class}}.
 
     They are closures so that the recorder's parts are cells, which are read faster than attributes.
     A RecursionError at the very end of the stack is swallowed here: the program's own next call meets it.
@@ -420,12 +419,12 @@ def probe_types(
             return True
 
     return {
-        (START, False): StartProbe,
-        (START, True): StartSuspendableProbe,
-        (RETURN, False): ReturnProbe,
-        (RETURN, True): ReturnSuspendableProbe,
-        (UNWIND, False): UnwindProbe,
-        (UNWIND, True): UnwindProbe,
-        (YIELD, True): YieldProbe,
-        (RESUME, True): ResumeProbe,
+        False: {START: StartProbe, RETURN: ReturnProbe, UNWIND: UnwindProbe},
+        True: {
+            START: StartSuspendableProbe,
+            RETURN: ReturnSuspendableProbe,
+            UNWIND: UnwindProbe,
+            YIELD: YieldProbe,
+            RESUME: ResumeProbe,
+        },
     }

@@ -32,7 +32,6 @@ from narrative_auto.recorder.layout import (
     UNWIND,
     WORDS_PER_RECORD,
     YIELD,
-    record_word,
 )
 from narrative_auto.recorder.probes import SilentProbe, lane_of, probe_types, started_at
 from narrative_auto.recorder.readings import Edge, NotableCall, OpenCall
@@ -40,7 +39,7 @@ from narrative_auto.recorder.sites import FUNCTION, GENERATOR, Site, SiteTable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 
@@ -83,6 +82,7 @@ class PureRecorder:
         self._lock = _thread.RLock()
         self._local = _thread._local()  # noqa: SLF001 - threading.local without importing threading
         self._suspended: dict[int, list[Any]] = {}
+        self._silenced: dict[int, type] = {}
         self._probes = {
             depth: probe_types(self._local, self.open_lane, self._suspended, depth) for depth in (IN_CODE, BY_CALLBACK)
         }
@@ -95,23 +95,33 @@ class PureRecorder:
             transition: one of START to RESUME.
             depth: who asks the probe: the function's own code (IN_CODE) or a function called for it (BY_CALLBACK).
         """
-        probe_type = self._probes[depth].get((transition, site.kind != FUNCTION))
-        if probe_type is None:
-            return None
-        probe = probe_type(site, record_word(site.number, transition), 0 if site.marked else self.min_duration)
-        site.probes.append(probe)
+        made = self.probes(site, (transition,), depth)
+        return made[0] if made else None
+
+    def probes(self, site: Site, transitions: Iterable[int], depth: int = IN_CODE) -> list[Any]:
+        """Return the probes that report some transitions at `site`, in their order.
+
+        A warm start spends most of its time here: it makes the probes of every function that is loaded.
+        """
+        types = self._probes[depth][site.kind != FUNCTION]
+        number = site.number
+        limit = 0 if site.marked else self.min_duration
+        made = [types[each](site, number, number | each << 32, limit) for each in transitions if each in types]
+        site.probes += made
         site.recorder = self
-        return probe
+        return made
 
     def silence(self, site: Site) -> None:
         """Let the site's probes report nothing and cost next to nothing."""
         for probe in site.probes:
-            probe.__class__ = SilentProbe
+            if type(probe) is not SilentProbe:
+                self._silenced[id(probe)] = type(probe)  # a site keeps its probes, so that none has another's identity
+                probe.__class__ = SilentProbe
 
     def unsilence(self, site: Site) -> None:
         """Let the site's probes report again."""
         for probe in site.probes:
-            probe.__class__ = probe.loud
+            probe.__class__ = self._silenced.pop(id(probe), type(probe))
 
     def mark(self, site: Site, name: str) -> None:
         """Give the site's stages a name; each of its calls becomes notable."""

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from narrative_auto.page import Page, columns, cut, duration, printable, rule, thousands, to_ascii
+from narrative_auto.page import Page, columns, cut, duration, fact_lines, printable, rule, thousands, to_ascii
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,17 @@ def test_a_closed_stream_takes_nothing() -> None:
 def test_groups_of_thousands() -> None:
     """9 003 is easier to read than 9003."""
     assert thousands(9003) == "9 003"
+
+
+def test_a_fact_goes_on_below_where_there_is_a_width() -> None:
+    """Two columns; in a pipe one line, control characters as spaces, no word ever parted."""
+
+    def text(width: int | None, words: str) -> list[str]:
+        return ["".join(piece for piece, _ in line) for line in fact_lines("label", words, 8, width)]
+
+    assert text(30, "short") == ["label   short"]
+    assert text(30, "as many words as do not fit in it") == ["label   as many words as do", "        not fit in it"]
+    assert text(None, "word " * 40) == ["label   " + "word " * 40]
+    assert text(30, "/a/path/that/has/no/place/to/break/at") == ["label   /a/path/that/has/no/place/to/break/at"]
+    assert text(None, "one\x1b[2Jtwo\n") == ["label   one [2Jtwo "]
+    assert text(30, "") == ["label   "]

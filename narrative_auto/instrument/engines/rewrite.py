@@ -5,6 +5,7 @@ from __future__ import annotations
 from narrative_auto.errors import DeclinedError
 from narrative_auto.instrument.engines import base, facts
 from narrative_auto.instrument.engines.base import (
+    CAN_SUSPEND,
     CO_OPTIMIZED,
     KEEPS_MONITORING,
     KEEPS_TRACER,
@@ -13,7 +14,7 @@ from narrative_auto.instrument.engines.base import (
     SURVIVES_OVERFLOW,
     kind_of,
 )
-from narrative_auto.recorder.sites import site_in
+from narrative_auto.recorder.sites import FUNCTION, site_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ class RewriteEngine:
         for index, inner in nested:
             constants[index] = self._bind(constants[index], inner, module, recorder)
         if transitions:
-            site = recorder.sites.add(module, code.co_qualname, code.co_filename, code.co_firstlineno, kind_of(code))
-            constants[-len(transitions) :] = [recorder.probe(site, each) for each in transitions]
+            kind = FUNCTION if not code.co_flags & CAN_SUSPEND else kind_of(code)
+            site = recorder.sites.add(module, code.co_qualname, code.co_filename, code.co_firstlineno, kind)
+            constants[-len(transitions) :] = recorder.probes(site, transitions)
         return code.replace(co_consts=tuple(constants))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from narrative_auto.recorder import lane as lanes
-from narrative_auto.recorder.layout import RECORD, RETURN, START, UNWIND, record_word
+from narrative_auto.recorder.layout import RECORD, RETURN, START, UNWIND
 from narrative_auto.recorder.pure import PureRecorder
 from narrative_auto.recorder.sites import FUNCTION, Site
 
@@ -44,8 +44,15 @@ def counts(recorder: PureRecorder) -> dict[tuple[str, str], int]:
 
 def test_a_record_is_sixteen_bytes() -> None:
     """The binary format is fixed: time, site, transition."""
+    recorder = PureRecorder()
+    function = Function(recorder, "f")
+    function.start()
+    lane = recorder.current_lane()
+    assert lane is not None
+    at, site, transition = RECORD.unpack(bytes(lane.ring[:2]))
+    assert (site, transition) == (function.site.number, START)
     assert RECORD.size == 16
-    assert RECORD.pack(7, 3, START) == (7).to_bytes(8, "little") + record_word(3, START).to_bytes(8, "little")
+    assert recorder.last_records(lane, 1) == [(at, site, transition)]
 
 
 def test_ring_holds_each_transition_in_order(recorder: PureRecorder) -> None:

@@ -1,0 +1,74 @@
+"""What imports cost: a package of 50 modules, plain and instrumented, with and without the caches that may be there.
+
+The modules are those of rich, a dependency of this package, copied under another name. What they import from elsewhere
+is imported before the time is taken, so that nothing but the 50 modules is in it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.programs import ENGINES, in_turn, run, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COUNT = 50
+
+TIMED = """
+import importlib, sys, time
+names = sys.argv[1:]
+for name in names:
+    importlib.import_module(name.replace("fifty", "rich"))
+before = time.perf_counter()
+for name in names:
+    importlib.import_module(name)
+print(time.perf_counter() - before)
+"""
+
+
+def make_package(folder: Path) -> list[str]:
+    """Copy the modules below `folder` and return their names."""
+    spec = importlib.util.find_spec("rich")
+    if spec is None or not spec.submodule_search_locations:
+        sys.exit("benchmarks: rich is not installed: pip install -e .")
+    original, package = Path(spec.submodule_search_locations[0]), folder / "fifty"
+    shutil.copytree(original, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in package.rglob("*.py"):
+        text = re.sub(r"^(\s*(?:from|import)) rich\b", r"\1 fifty", path.read_text("utf-8"), flags=re.MULTILINE)
+        path.write_text(text, "utf-8")
+    sources = sorted(package.glob("*.py"))
+    # __main__ prints, and two modules are for platforms and packages that need not be there.
+    apart = {"__main__", "jupyter", "_win32_console", "_windows", "_windows_renderer"}
+    names = [f"fifty.{path.stem}" for path in sources if path.stem not in apart and path.stem != "__init__"]
+    if len(names) < COUNT - 1:
+        sys.exit(f"benchmarks: this rich has {len(names)} modules only")
+    return ["fifty", *names[: COUNT - 1]]
+
+
+def main(rounds: int, engines: Sequence[str] = ENGINES) -> None:
+    """Print a table for cold and one for warm caches."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        arguments = ["timed.py", *make_package(folder)]
+        (folder / "timed.py").write_text(TIMED, "utf-8")
+
+        def clear() -> None:
+            for cache in folder.rglob("__pycache__"):
+                shutil.rmtree(cache)
+
+        for engine in engines:
+            run(folder, engine, arguments)  # what the launcher itself needs is compiled
+        times = in_turn(folder, rounds, arguments, engines, clear)
+        table(f"import of {COUNT} modules, no cache ({rounds} processes)", times, ("ms", 1e3))
+        clear()
+        for engine in engines:
+            run(folder, engine, arguments)
+        times = in_turn(folder, rounds, arguments, engines)
+        table(f"import of {COUNT} modules, all caches there ({rounds} processes)", times, ("ms", 1e3))
