@@ -43,9 +43,9 @@ def in_turn(
     """Run plain and under each engine, one after the other, so often; `before` is called before each process."""
     times: Times = {engine: [] for engine in [PLAIN, *engines]}
     for _ in range(rounds):
-        for engine, seconds in times.items():
+        for engine in times:
             before()
-            seconds += run(folder, engine, arguments)
+            times[engine] += run(folder, engine, arguments)
     return times
 
 

@@ -127,6 +127,26 @@ def rule(parts: list[str], width: int, style: str = "bold") -> Line:
     return [(left + "-" * max(2, width - columns(left) - columns(right)) + right, style)]
 
 
+def fact_lines(label: str, text: str, indent: int, width: int | None, style: str = "") -> list[Line]:
+    """Return a fact in two columns.
+
+    Args:
+        label: the left column.
+        text: the right one; control characters become spaces.
+        indent: columns of the left one.
+        width: columns of both, what is longer goes on below; None for one line however long, as a pipe wants it.
+        style: of the text.
+    """
+    words = printable(text)
+    if width is None or indent + columns(words) <= width:
+        pieces = [words]
+    else:
+        from textwrap import wrap
+
+        pieces = wrap(words, max(width - indent, 20), break_long_words=False, break_on_hyphens=False) or [""]
+    return [[(f"{label if index == 0 else '':<{indent}}", "dim"), (piece, style)] for index, piece in enumerate(pieces)]
+
+
 def duration(seconds: float) -> str:
     """Return a duration as a person reads it: `41 µs`, `4.1 ms`, `2.41 s`, `12 min 08 s`, `3 h 05 min`."""
     if seconds < 0.000_999_5:

@@ -11,6 +11,7 @@ from narrative_auto import __version__
 from narrative_auto.cli.messages import call
 from narrative_auto.launch import site_hook
 from narrative_auto.launch.program import current_folder
+from narrative_auto.settings import current_environment
 
 PROGRAM = "narrative"
 
@@ -64,6 +65,53 @@ def story(
 
     page = Page(sys.stdout)
     page.write(past.story_lines(past.open_store(db, current_folder()), story_id, page.width))
+
+
+@app.command()
+def explain(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="pkg.mod, pkg.mod:func, pkg.mod:Class.method, app.py or app.py:func")
+    ],
+    engine: Annotated[str, typer.Option(help="As for narrative-run.", metavar="ENGINE")] = "",
+    app_root: Annotated[
+        list[str] | None,
+        typer.Option(help="A folder whose modules are the application; also looked in.", metavar="DIR"),
+    ] = None,
+    include: Annotated[list[str] | None, typer.Option(help="As for narrative-run.", metavar="PATTERN")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="As for narrative-run.", metavar="PATTERN")] = None,
+    private: Annotated[bool | None, typer.Option("--private/--no-private", help="As for narrative-run.")] = None,
+) -> None:
+    """Say whether a module or a function is recorded, why, and by which engine. Nothing of it is run."""
+    from narrative_auto.cli.options import scope_options
+    from narrative_auto.launch.explain import explain_lines
+    from narrative_auto.page import Page
+
+    page = Page(sys.stdout)
+    typed = scope_options(engine, app_root, include, exclude, private)
+    environ = current_environment()
+    page.write(explain_lines(target, typed, environ, current_folder(), page.width if page.is_terminal else None))
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
+def doctor(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[COMMAND [ARG]...]", help="As for narrative-run; else this Python.", show_default=False
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="How long an interpreter may take to start.", min=0.1, metavar="SECONDS")
+    ] = 20.0,
+) -> int:
+    """Say what a recorded run would be like here, and what stands in its way. The command is not run."""
+    from narrative_auto.launch import doctor as doctors
+    from narrative_auto.page import Page
+
+    page = Page(sys.stdout)
+    facts = doctors.examine(command or [], current_environment(), current_folder(), timeout)
+    page.write(doctors.lines(facts, page.width if page.is_terminal else None))
+    return doctors.status(facts)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from narrative_auto import __version__, settings
 from narrative_auto.cli.messages import USAGE, call, fail
+from narrative_auto.cli.options import scope_options
 from narrative_auto.errors import CommandError, SettingError
 from narrative_auto.launch import runner
 
@@ -80,17 +80,15 @@ def run(
         return 0
     if not command:
         return fail(PROGRAM, f"no command given: {PROGRAM} python app.py", USAGE)
-    typed: dict[str, tuple[str, str]] = {}
+    try:
+        typed = scope_options(engine, app_root, include, exclude, private)
+    except SettingError as error:
+        return fail(PROGRAM, str(error), USAGE)
     for name, option, text in (
-        ("engine", "--engine", engine),
         ("min_duration", "--min-duration", min_duration),
         ("tell", "--tell", tell),
         ("store", "--store", store),
         ("cache_dir", "--cache-dir", cache_dir),
-        ("app_roots", "--app-root", os.pathsep.join(app_root or ())),
-        ("include", "--include", ",".join(include or ())),
-        ("exclude", "--exclude", ",".join(exclude or ())),
-        ("private", "--private", "" if private is None else str(int(private))),
     ):
         if text:
             typed[name] = (option, text)
@@ -98,11 +96,6 @@ def run(
         if tell not in {"", "nothing"}:
             return fail(PROGRAM, f"--quiet and --tell {tell} contradict each other: give one of them", USAGE)
         typed["tell"] = ("--quiet", "nothing")
-    for folder in app_root or ():
-        if not os.path.isdir(folder):
-            return fail(PROGRAM, f"--app-root takes a folder, and {folder!r} is none", USAGE)
-        if os.pathsep in os.path.abspath(folder):
-            return fail(PROGRAM, f"--app-root takes a folder without {os.pathsep!r} in its path: {folder!r}", USAGE)
     return _launch(command, typed)
 
 

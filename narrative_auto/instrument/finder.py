@@ -13,7 +13,6 @@ import time
 from importlib.machinery import PathFinder, SourceFileLoader, SourcelessFileLoader
 
 from narrative_auto.errors import attempted, guarded
-from narrative_auto.instrument import foreign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from narrative_auto.instrument.cache import CodeCache
     from narrative_auto.instrument.engines.base import Rewriter
     from narrative_auto.instrument.engines.rewrite import Prepared
+    from narrative_auto.instrument.foreign import Watch
     from narrative_auto.instrument.isolation import Isolation
     from narrative_auto.instrument.scope import Scope
 
@@ -41,7 +41,7 @@ class NarrativeFinder:
         isolation: how our own imports are told from the program's.
         finish: for the names in `main_modules` (what `python -m` runs), makes the last change to the code.
         cache: keeps what was rewritten.
-        tell_loaded: called with each module that pytest has loaded; None where that is seen by other means.
+        watch: which functions of libraries to look after.
 
     Attributes:
         instrumented: names of the modules that were instrumented.
@@ -57,7 +57,7 @@ class NarrativeFinder:
         main_modules: frozenset[str] = frozenset(),
         finish: Callable[[CodeType], CodeType] | None = None,
         cache: CodeCache | None = None,
-        tell_loaded: Callable[[ModuleType], object] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._rewriter = rewriter
         self._scope = scope
@@ -66,7 +66,7 @@ class NarrativeFinder:
         self._main_modules = main_modules
         self._finish = finish
         self._cache = cache
-        self._tell_loaded = tell_loaded
+        self._watch = watch
         self.instrumented: list[str] = []
         self.seconds = 0.0
 
@@ -93,11 +93,12 @@ class NarrativeFinder:
         """Let the spec's loader hand out instrumented code, once."""
         filename = spec.origin or ""
         loader: Any = spec.loader
-        if fullname == foreign.MODULE and self._tell_loaded is not None and type(loader) is SourceFileLoader:
+        watch = self._watch
+        if watch is not None and watch.wants(fullname) and type(loader) is SourceFileLoader:
             code = attempted(loader.get_code, fullname)
             if code is not None:
-                tell = self._tell_loaded
-                self._hand_out(fullname, filename, loader, lambda: foreign.watched(code, tell))
+                with self._isolation:
+                    self._hand_out(fullname, filename, loader, lambda: watch.watched(code, fullname))
             return
         verdict = self._scope.module(fullname, filename)
         if not verdict.instrument:

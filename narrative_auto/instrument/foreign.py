@@ -1,7 +1,8 @@
-"""Modules that pytest loads: it rewrites their assertions with a loader of its own, which no finder of ours sees.
+"""Library functions that must not meet rewritten code, or that load modules past every finder: watched by probes.
 
-So the loader itself reports, by a probe at its end, which module it has loaded, and that is then instrumented in place.
-Needed where no engine meets code as it starts.
+Compilers of bytecode (numba, polars) choke on the constants that probes are, and what pickles a function by value is
+better off without them: they get the function's own code back just before they look at it. pytest rewrites assertions
+with a loader that no finder of ours sees: what it has loaded is instrumented in place.
 """
 
 from __future__ import annotations
@@ -9,43 +10,76 @@ from __future__ import annotations
 import sys
 
 from narrative_auto.errors import guarded
-from narrative_auto.recorder.layout import RETURN
+from narrative_auto.recorder.layout import RETURN, START
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import CodeType, ModuleType
+    from collections.abc import Callable, Mapping
+    from types import CodeType
+    from typing import Any
 
-MODULE = "_pytest.assertion.rewrite"
-_FUNCTION = "AssertionRewritingHook.exec_module"
-_ARGUMENT = "module"
+READS_CODE, PICKLES, LOADS_MODULE = "reads code", "pickles", "loads a module"
+"""What a watched function does with its argument: a function, or the module that it has loaded when it returns."""
+
+_TRANSITIONS = {READS_CODE: START, PICKLES: START, LOADS_MODULE: RETURN}
+
+_CLOUDPICKLE = {"Pickler._dynamic_function_reduce": (READS_CODE, "func")}
+
+WATCHED: dict[str, dict[str, tuple[str, str]]] = {
+    "_pytest.assertion.rewrite": {"AssertionRewritingHook.exec_module": (LOADS_MODULE, "module")},
+    "numba.core.bytecode": {"FunctionIdentity.from_function": (READS_CODE, "pyfunc")},
+    "numba.core.dispatcher": {"Dispatcher.__init__": (READS_CODE, "py_func")},
+    "polars._utils.udfs": {"warn_on_inefficient_map": (READS_CODE, "function")},
+    "cloudpickle.cloudpickle": _CLOUDPICKLE,
+    "joblib.externals.cloudpickle.cloudpickle": _CLOUDPICKLE,
+    "pyspark.cloudpickle.cloudpickle": _CLOUDPICKLE,
+    "ray.cloudpickle.cloudpickle": _CLOUDPICKLE,
+    "dill._dill": {"save_function": (PICKLES, "obj")},
+}
+"""{module: {qualified name of a function: (what it does, the argument that it does it with)}}."""
 
 
-class _Loaded:
-    """The probe at the end of the loader: hands on the module that it was given."""
+class Watch:
+    """What to do about watched functions.
 
-    __slots__ = ("_tell",)
+    Args:
+        act: {what a function does: called with its argument}; what is missing is not watched.
+    """
 
-    def __init__(self, tell: Callable[[ModuleType], object]) -> None:
-        self._tell = tell
+    def __init__(self, act: Mapping[str, Callable[[Any], object]]) -> None:
+        self._act = act
+
+    def wants(self, module: str) -> bool:
+        """Return whether a module has a function to be watched."""
+        return any(kind in self._act for kind, _ in WATCHED.get(module, {}).values())
+
+    def watched(self, code: CodeType, module: str) -> CodeType:
+        """Return a library module's code in which the functions of the table are watched.
+
+        Raises:
+            DeclinedError: such a function cannot be assembled with certainty.
+        """
+        from narrative_auto.instrument.engines.assembly import assemble
+
+        kind, argument = WATCHED[module].get(code.co_qualname, ("", ""))
+        if kind in self._act:
+            return assemble(code, {_TRANSITIONS[kind]: _Watching(argument, self._act[kind])}.get)
+        constants = tuple(self.watched(one, module) if type(one) is type(code) else one for one in code.co_consts)
+        changed = any(new is not old for new, old in zip(constants, code.co_consts, strict=True))
+        return code.replace(co_consts=constants) if changed else code
+
+
+class _Watching:
+    """The probe in a watched function: hands on one of its arguments."""
+
+    __slots__ = ("_act", "_argument")
+
+    def __init__(self, argument: str, act: Callable[[Any], object]) -> None:
+        self._argument = argument
+        self._act = act
 
     def __bool__(self) -> bool:
-        module = sys._getframe(1).f_locals.get(_ARGUMENT)  # noqa: SLF001 - the loader's own frame
-        if module is not None:
-            guarded("instrumenting a test module", self._tell, module)
+        value = sys._getframe(1).f_locals.get(self._argument)  # noqa: SLF001 - the watched function's own frame
+        if value is not None:
+            guarded(f"looking after {self._argument}", self._act, value)
         return True
-
-
-def watched(code: CodeType, tell: Callable[[ModuleType], object]) -> CodeType:
-    """Return the code of `MODULE`, whose loader calls `tell` with each module that it has loaded.
-
-    Raises:
-        DeclinedError: the loader's code cannot be assembled with certainty.
-    """
-    from narrative_auto.instrument.engines.assembly import assemble
-
-    if code.co_qualname == _FUNCTION:
-        return assemble(code, {RETURN: _Loaded(tell)}.get)
-    constants = tuple(watched(one, tell) if isinstance(one, type(code)) else one for one in code.co_consts)
-    changed = any(new is not old for new, old in zip(constants, code.co_consts, strict=True))
-    return code.replace(co_consts=constants) if changed else code

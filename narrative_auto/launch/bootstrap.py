@@ -17,8 +17,10 @@ from narrative_auto.instrument.cache import CodeCache  # noqa: E402
 from narrative_auto.instrument.engines import choice  # noqa: E402
 from narrative_auto.instrument.exit_watch import ExitWatch  # noqa: E402
 from narrative_auto.instrument.finder import NarrativeFinder  # noqa: E402
+from narrative_auto.instrument.foreign import LOADS_MODULE, PICKLES, READS_CODE, Watch  # noqa: E402
 from narrative_auto.instrument.in_place import instrument_existing, modules_of  # noqa: E402
 from narrative_auto.instrument.isolation import Isolation  # noqa: E402
+from narrative_auto.instrument.originals import restore  # noqa: E402
 from narrative_auto.instrument.scope import Scope  # noqa: E402
 from narrative_auto.instrument.script import ScriptHook  # noqa: E402
 from narrative_auto.launch import program as programs  # noqa: E402
@@ -28,8 +30,9 @@ from narrative_auto.stories.narrator import Narrator  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
+    from typing import Any
 
     from narrative_auto.launch.program import Program
     from narrative_auto.settings import Settings
@@ -100,7 +103,7 @@ class Run:
             what.modules,
             self._watch.finish,
             CodeCache(chosen.cache_dir, self._scope.function_rules) if chosen.cache_dir != "off" else None,
-            self._instrument_loaded if self.engines.companion is None else None,
+            self._watch_libraries(),
         )
         self._may_claim = self.engines.rewriter is not None and not late
         self._script = ScriptHook(
@@ -122,6 +125,18 @@ class Run:
         self._announce()
         self._make_way()
         self._cost += time.perf_counter() - self._started
+
+    def _watch_libraries(self) -> Watch | None:
+        """Return what to do about functions of libraries; nothing where code stays as it is."""
+        if self.engines.rewriter is None:
+            return None
+        act: dict[str, Callable[[Any], object]] = {
+            READS_CODE: restore,
+            PICKLES: lambda function: restore(function, only_by_value=True),
+        }
+        if self.engines.companion is None:
+            act[LOADS_MODULE] = self._instrument_loaded
+        return Watch(act)
 
     def _instrument_loaded(self, module: ModuleType) -> None:
         """Take in a module that was loaded by other means than a finder."""

@@ -207,10 +207,10 @@ def test_monitoring_takes_a_free_tool_id_or_none(tmp_path: Path) -> None:
     """Never that of a debugger, a coverage tool, a profiler or an optimizer, nor one that somebody has."""
     if sys.version_info >= (3, 12):
         monitoring = sys.monitoring
-        monitoring.use_tool_id(3, "somebody")
+        monitoring.use_tool_id(4, "somebody")
         try:
             with bench("monitoring", "pure", tmp_path):
-                assert monitoring.get_tool(4) == "narrative_auto"
+                assert monitoring.get_tool(3) == "narrative_auto"
                 with (
                     pytest.raises(DeclinedError, match="taken by somebody and narrative_auto"),
                     bench("monitoring", "pure", tmp_path),
@@ -218,4 +218,4 @@ def test_monitoring_takes_a_free_tool_id_or_none(tmp_path: Path) -> None:
                     pass
             assert [monitoring.get_tool(tool) for tool in (0, 1, 2, 4, 5)] == [None] * 5
         finally:
-            monitoring.free_tool_id(3)
+            monitoring.free_tool_id(4)

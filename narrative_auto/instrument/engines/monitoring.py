@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from narrative_auto.recorder.pure import PureRecorder
     from narrative_auto.recorder.sites import Site
 
-FREE_TOOLS = (3, 4)
-"""The tool ids that PEP 669 gives to nobody; debuggers, coverage, profilers and optimizers have ids of their own."""
+FREE_TOOLS = (4, 3)
+"""The tool ids that PEP 669 gives to nobody, the one first that others are likely to take last; debuggers, coverage,
+profilers and optimizers have ids of their own."""
 
 OWNER = "narrative_auto"
 

@@ -1,0 +1,95 @@
+"""Gives a function back the code that its compiler made, for those who read code instead of running it."""
+
+from __future__ import annotations
+
+import sys
+
+from narrative_auto.errors import attempted
+from narrative_auto.recorder.sites import site_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType
+    from typing import Any
+
+_SAME = (
+    "co_argcount",
+    "co_cellvars",
+    "co_firstlineno",
+    "co_flags",
+    "co_freevars",
+    "co_name",
+    "co_names",
+    "co_varnames",
+)
+
+
+def restore(function: Any, *, only_by_value: bool = False) -> bool:
+    """Give a function its own code again, and with it what is nested in it; it reports nothing from here on.
+
+    Args:
+        function: a function; anything else is left alone.
+        only_by_value: leave alone what a pickle names instead of holding it.
+
+    Returns:
+        Whether it was changed.
+    """
+    if type(function) is not _Function or (only_by_value and _is_named(function)):
+        return False
+    code = function.__code__
+    own = _compiled(code) if _has_probes(code) else None
+    if own is None:
+        return False
+    function.__code__ = own
+    return True
+
+
+def _is_named(function: Any) -> bool:
+    """Return whether a pickle holds a function by its name: one that can be imported."""
+    if function.__module__ == "__main__":
+        return False
+    found: object = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        found = getattr(found, "__dict__", {}).get(name)
+    return found is function
+
+
+def _has_probes(code: CodeType) -> bool:
+    return site_in(code) is not None or any(
+        _has_probes(constant) for constant in code.co_consts if type(constant) is type(code)
+    )
+
+
+def _compiled(code: CodeType) -> CodeType | None:
+    """Return the code as it is without us, compiled anew from the source file; None if that is another one by now."""
+    source = attempted(_read, code.co_filename)
+    if source is None:
+        return None
+    whole = attempted(compile, source, code.co_filename, "exec", dont_inherit=True)
+    if whole is None:
+        return None
+    for candidate in _nested(whole):
+        if candidate.co_qualname == code.co_qualname and all(
+            getattr(candidate, name) == getattr(code, name) for name in _SAME
+        ):
+            return candidate
+    return None
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if type(constant) is type(code):
+            yield constant
+            yield from _nested(constant)
+
+
+def _function() -> None: ...
+
+
+_Function = type(_function)
