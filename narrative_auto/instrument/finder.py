@@ -67,6 +67,7 @@ class NarrativeFinder:
         self._finish = finish
         self._cache = cache
         self._watch = watch
+        self._reason = ""
         self.instrumented: list[str] = []
         self.seconds = 0.0
 
@@ -83,6 +84,15 @@ class NarrativeFinder:
         if spec is not None and spec.loader is not None and spec.origin and spec.has_location and _is_for_import():
             guarded(f"instrumenting {fullname}", self._prepare, fullname, spec)
         return spec
+
+    def stop_rewriting(self, reason: str) -> None:
+        """Leave the code of what is imported from here on as it is.
+
+        Args:
+            reason: why those modules are left plain; "" where another engine sees them.
+        """
+        self._rewriter = None
+        self._reason = reason
 
     def install(self) -> None:
         """Stand before `PathFinder`, behind what is there for built-in and frozen modules and of the program's own."""
@@ -102,6 +112,9 @@ class NarrativeFinder:
             return
         verdict = self._scope.module(fullname, filename)
         if not verdict.instrument:
+            return
+        if self._reason:
+            self._leave_plain(fullname, "", self._reason)
             return
         if self._rewriter is None:
             self.instrumented.append(fullname)  # its functions are met when they start

@@ -34,9 +34,14 @@ WATCHED: dict[str, dict[str, tuple[str, str]]] = {
     "joblib.externals.cloudpickle.cloudpickle": _CLOUDPICKLE,
     "pyspark.cloudpickle.cloudpickle": _CLOUDPICKLE,
     "ray.cloudpickle.cloudpickle": _CLOUDPICKLE,
+    "torch._dynamo.eval_frame": {"_TorchDynamoContext.__call__": (READS_CODE, "fn")},
+    "torch._dynamo.variables.functions": {"UserFunctionVariable.__init__": (READS_CODE, "fn")},
     "dill._dill": {"save_function": (PICKLES, "obj")},
 }
 """{module: {qualified name of a function: (what it does, the argument that it does it with)}}."""
+
+COMPILES_FRAMES = frozenset({"torch._dynamo.eval_frame"})
+"""Modules of compilers that take whatever function is called: from their import on, no code may have probes."""
 
 
 class Watch:
@@ -44,10 +49,12 @@ class Watch:
 
     Args:
         act: {what a function does: called with its argument}; what is missing is not watched.
+        step_aside: called when a module of `COMPILES_FRAMES` is being imported.
     """
 
-    def __init__(self, act: Mapping[str, Callable[[Any], object]]) -> None:
+    def __init__(self, act: Mapping[str, Callable[[Any], object]], step_aside: Callable[[], object]) -> None:
         self._act = act
+        self._step_aside = step_aside
 
     def wants(self, module: str) -> bool:
         """Return whether a module has a function to be watched."""
@@ -61,6 +68,8 @@ class Watch:
         """
         from narrative_auto.instrument.engines.assembly import assemble
 
+        if module in COMPILES_FRAMES and code.co_name == "<module>":
+            self._step_aside()
         kind, argument = WATCHED[module].get(code.co_qualname, ("", ""))
         if kind in self._act:
             return assemble(code, {_TRANSITIONS[kind]: _Watching(argument, self._act[kind])}.get)

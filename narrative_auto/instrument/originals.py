@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from narrative_auto.errors import attempted
@@ -26,7 +27,7 @@ _SAME = (
 
 
 def restore(function: Any, *, only_by_value: bool = False) -> bool:
-    """Give a function its own code again, and with it what is nested in it; it reports nothing from here on.
+    """Give a function its own code again, and with it what is nested in it; it has no probes from here on.
 
     Args:
         function: a function; anything else is left alone.
@@ -37,8 +38,20 @@ def restore(function: Any, *, only_by_value: bool = False) -> bool:
     """
     if type(function) is not _Function or (only_by_value and _is_named(function)):
         return False
+    return _restore(function, {})
+
+
+def restore_all() -> None:
+    """Give every function of the process its own code again; calls that are running go on with the code they have."""
+    files: dict[str, list[CodeType]] = {}
+    for one in gc.get_objects():
+        if type(one) is _Function:
+            _restore(one, files)
+
+
+def _restore(function: Any, files: dict[str, list[CodeType]]) -> bool:
     code = function.__code__
-    own = _compiled(code) if _has_probes(code) else None
+    own = _compiled(code, files) if _has_probes(code) else None
     if own is None:
         return False
     function.__code__ = own
@@ -61,15 +74,19 @@ def _has_probes(code: CodeType) -> bool:
     )
 
 
-def _compiled(code: CodeType) -> CodeType | None:
-    """Return the code as it is without us, compiled anew from the source file; None if that is another one by now."""
-    source = attempted(_read, code.co_filename)
-    if source is None:
-        return None
-    whole = attempted(compile, source, code.co_filename, "exec", dont_inherit=True)
-    if whole is None:
-        return None
-    for candidate in _nested(whole):
+def _compiled(code: CodeType, files: dict[str, list[CodeType]]) -> CodeType | None:
+    """Return the code as it is without us, compiled anew from the source file; None if that is another one by now.
+
+    Args:
+        code: with probes in it or below it.
+        files: the code objects of source files that were compiled already.
+    """
+    candidates = files.get(code.co_filename)
+    if candidates is None:
+        source = attempted(_read, code.co_filename)
+        whole = attempted(compile, source, code.co_filename, "exec", dont_inherit=True) if source is not None else None
+        candidates = files[code.co_filename] = list(_nested(whole)) if whole is not None else []
+    for candidate in candidates:
         if candidate.co_qualname == code.co_qualname and all(
             getattr(candidate, name) == getattr(code, name) for name in _SAME
         ):

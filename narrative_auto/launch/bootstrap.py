@@ -20,7 +20,7 @@ from narrative_auto.instrument.finder import NarrativeFinder  # noqa: E402
 from narrative_auto.instrument.foreign import LOADS_MODULE, PICKLES, READS_CODE, Watch  # noqa: E402
 from narrative_auto.instrument.in_place import instrument_existing, modules_of  # noqa: E402
 from narrative_auto.instrument.isolation import Isolation  # noqa: E402
-from narrative_auto.instrument.originals import restore  # noqa: E402
+from narrative_auto.instrument.originals import restore, restore_all  # noqa: E402
 from narrative_auto.instrument.scope import Scope  # noqa: E402
 from narrative_auto.instrument.script import ScriptHook  # noqa: E402
 from narrative_auto.launch import program as programs  # noqa: E402
@@ -136,7 +136,14 @@ class Run:
         }
         if self.engines.companion is None:
             act[LOADS_MODULE] = self._instrument_loaded
-        return Watch(act)
+        return Watch(act, self._step_aside)
+
+    def _step_aside(self) -> None:
+        """Have no probes in any code from here on; what meets code as it starts goes on, where there is that."""
+        self._finder.stop_rewriting(
+            "" if self.engines.companion is not None else "torch.compile reads the code of every function"
+        )
+        restore_all()
 
     def _instrument_loaded(self, module: ModuleType) -> None:
         """Take in a module that was loaded by other means than a finder."""
