@@ -13,7 +13,7 @@ from pathlib import Path
 
 from narrative_auto.instrument.engines.base import SEES_CLOSE, SEES_EXEC, SEES_THROW, SURVIVES_OVERFLOW
 
-PROGRAMS = Path(__file__).parent.parent / "unit" / "assembly_programs.py"
+PROGRAMS = Path(__file__).with_name("programs.py")
 
 
 @dataclass(frozen=True)

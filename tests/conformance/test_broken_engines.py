@@ -31,8 +31,8 @@ class _Miswired:
         self._change = change
         self.sites = recorder.sites
 
-    def probe(self, site: Site, transition: int) -> object:
-        return self._change(self._recorder, site, transition)
+    def probes(self, site: Site, transitions: tuple[int, ...]) -> list[object]:
+        return [self._change(self._recorder, site, each) for each in transitions]
 
 
 class _UnwindAsReturn:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import CodeType
 
-PROGRAMS = Path(__file__).with_name("assembly_programs.py")
+PROGRAMS = Path(__file__).parent.parent / "conformance" / "programs.py"
 SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 HAS_JUMP = {*opcode.hasjrel, *opcode.hasjabs}
 

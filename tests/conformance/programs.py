@@ -1,4 +1,4 @@
-"""Programs for `test_assembly`: each function below drives the functions nested in it, which alone are assembled.
+"""Programs for the scenarios and for `test_assembly`: each function drives the functions nested in it, which alone count.
 
 A docstring is the exact list of transitions that the nested functions report (those whose names begin with `_` are
 not assembled); UNWIND names the exception's type.
