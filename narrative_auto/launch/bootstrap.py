@@ -88,10 +88,10 @@ class Run:
             left_main=lambda: self._watch.left_by if self._watch.begun else None,
         )
         self._pid = os.getpid()
-        self._ended = False
+        self._ended = self._placed = False
         self._cost = 0.0
         main = None if late else self._watch
-        self.engines = choice.start(chosen.engine, self._recorder, self._scope, self._leave_plain, main)
+        self.engines = choice.start(chosen.engine, self._recorder, self._scope, self._leave_plain, main, self._is_on)
         first = self.engines.first
         if chosen.engine not in {"auto", first.name}:
             say(f"{self.engines.declined[0][1]}; the {first.name} engine takes its place")
@@ -113,6 +113,7 @@ class Run:
     def install(self) -> None:
         """Put the finder, the hooks and the end in place."""
         self._finder.install()
+        self._placed = True
         if self._program.kind in {programs.SCRIPT, programs.SPAWNED} and self._may_claim:
             self._script.install()
         if not self._program.interactive:
@@ -169,8 +170,13 @@ class Run:
     def _make_way(self) -> None:
         guarded("making way for the program's modules", self._isolation.make_way, _LOADED_BEFORE)
 
+    def _is_on(self) -> bool:
+        """Whether the finder is where it was put: a program may have taken it away to stop us."""
+        return not self._placed or any(finder is self._finder for finder in sys.meta_path or ())
+
     def _leave_plain(self, module: str, function: str, reason: str) -> None:
-        self._left_plain.append((module, function, reason))
+        if self.engines.companion is None:  # else that one takes it
+            self._left_plain.append((module, function, reason))
 
     def _is_wanted_script(self, path: str) -> bool:
         return self._scope.module("__main__", path).instrument
@@ -203,6 +209,7 @@ class Run:
         if limit < _ENOUGH_RECURSION:
             sys.setrecursionlimit(_ENOUGH_RECURSION)
         guarded("telling the end of the story", self._finish)
+        guarded("stopping the engines", self.engines.stop_watching)
         if limit < _ENOUGH_RECURSION:
             sys.setrecursionlimit(limit)
         if self._crash.outcome == "interrupted":

@@ -216,6 +216,6 @@ def test_monitoring_takes_a_free_tool_id_or_none(tmp_path: Path) -> None:
                     bench("monitoring", "pure", tmp_path),
                 ):
                     pass
-            assert [monitoring.get_tool(tool) for tool in (0, 1, 2, 4, 5)] == [None] * 5
+            assert [monitoring.get_tool(tool) for tool in (0, 1, 2, 3, 5)] == [None] * 5
         finally:
             monitoring.free_tool_id(4)

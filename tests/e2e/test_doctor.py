@@ -170,7 +170,7 @@ def test_tool_ids_that_are_taken_first(
     assert text.startswith("monitoring: the free tool ids of sys.monitoring are taken by two and one")
     wanted = doctor(environment, "app.py", cwd=tmp_path, NARRATIVE_ENGINE="monitoring")
     assert problems(wanted) == ["engine"]
-    assert "taken by one and two" in only(wanted, "engine")[1]
+    assert "taken by two and one" in only(wanted, "engine")[1]
 
 
 @pytest.mark.skipif(not HAS_MONITORING, reason="sys.monitoring is of 3.12")

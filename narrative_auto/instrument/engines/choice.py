@@ -53,6 +53,12 @@ class Engines:
         """The engine that changes code as it is imported, None where code stays as it is."""
         return self.first if isinstance(self.first, RewriteEngine) else None
 
+    def stop_watching(self) -> None:
+        """Stop those that are called back: while the interpreter comes to its end there is nothing to call any more."""
+        for engine in (self.first, self.companion):
+            if engine is not None and not isinstance(engine, RewriteEngine):
+                engine.stop()
+
     def stop(self) -> None:
         """Stop them."""
         for engine in (self.first, self.companion):
@@ -66,6 +72,7 @@ def start(
     scope: Scope,
     leave_plain: Callable[[str, str, str], None],
     main: ExitWatch | None,
+    is_on: Callable[[], bool] = lambda: True,
 ) -> Engines:
     """Start the engine that is wanted, or the next one that can, and the one beside it.
 
@@ -75,6 +82,7 @@ def start(
         scope: what is application code.
         leave_plain: told of what stays as it is: module, qualified name, reason.
         main: watches how the main module is left.
+        is_on: says whether code that did not run yet is still to report.
     """
     declined: list[tuple[str, str]] = []
 
@@ -83,9 +91,9 @@ def start(
         if name == "rewrite":
             engine = RewriteEngine(scope, leave_plain)
         elif name == "monitoring":
-            engine = MonitoringEngine(scope, main)
+            engine = MonitoringEngine(scope, main, is_on)
         else:
-            engine = SettraceEngine(scope, main)
+            engine = SettraceEngine(scope, main, is_on)
         try:
             engine.start(recorder)
         except DeclinedError as why:

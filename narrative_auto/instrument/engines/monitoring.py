@@ -24,6 +24,7 @@ from narrative_auto.instrument.engines.watched import WatchedCode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType, FunctionType
     from typing import Any
 
@@ -49,6 +50,7 @@ class MonitoringEngine:
     Args:
         scope: says which modules and functions are stages.
         main: what the main module's start and unwinding are reported to; None for nothing.
+        is_on: says whether functions that did not run yet are still to report.
     """
 
     name = "monitoring"
@@ -57,8 +59,9 @@ class MonitoringEngine:
         | (set() if facts.CLOSES_SILENTLY else {SEES_CLOSE})
     )
 
-    def __init__(self, scope: Scope, main: ExitWatch | None = None) -> None:
+    def __init__(self, scope: Scope, main: ExitWatch | None = None, is_on: Callable[[], bool] = lambda: True) -> None:
         self._scope = scope
+        self._is_on = is_on
         self._main = main
         self._main_code: CodeType | None = None
         self._tool = -1
@@ -81,7 +84,7 @@ class MonitoringEngine:
             owners = " and ".join(str(owner) for owner in taken.values())
             raise DeclinedError(f"the free tool ids of sys.monitoring are taken by {owners}")
         monitoring.use_tool_id(self._tool, OWNER)
-        self._watched = WatchedCode(recorder, self._scope)
+        self._watched = WatchedCode(recorder, self._scope, self._is_on)
         self._known = self._watched.known
         base.started.append(self)
         events = monitoring.events

@@ -45,6 +45,7 @@ class SettraceEngine:
     Args:
         scope: says which modules and functions are stages.
         main: what the main module's start and unwinding are reported to; None for nothing.
+        is_on: says whether functions that did not run yet are still to report.
     """
 
     name = "settrace"
@@ -54,8 +55,9 @@ class SettraceEngine:
         | (set() if facts.THROW_FINISHES_SILENTLY else {SEES_THROW})
     )
 
-    def __init__(self, scope: Scope, main: ExitWatch | None = None) -> None:
+    def __init__(self, scope: Scope, main: ExitWatch | None = None, is_on: Callable[[], bool] = lambda: True) -> None:
         self._scope = scope
+        self._is_on = is_on
         self._main = main
         self._watched: WatchedCode | None = None
         self._unseen: dict[int, object] = {}
@@ -67,7 +69,7 @@ class SettraceEngine:
         """Become the trace function of this thread and of those that `threading` starts from here on."""
         import threading  # costs a millisecond or two, which is little here
 
-        self._watched = WatchedCode(recorder, self._scope)
+        self._watched = WatchedCode(recorder, self._scope, self._is_on)
         self._before, self._before_in_threads = sys.gettrace(), threading.gettrace()
         self._trace = self._make_trace(self._watched)
         base.started.append(self)

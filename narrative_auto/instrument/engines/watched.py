@@ -60,12 +60,13 @@ class WatchedCode:
     Args:
         recorder: gives sites and probes.
         scope: says which modules and functions are stages.
-        forget: told of a code object that is gone, by its identity.
+        is_on: says whether code that was not met yet is still to report.
     """
 
-    def __init__(self, recorder: PureRecorder, scope: Scope) -> None:
+    def __init__(self, recorder: PureRecorder, scope: Scope, is_on: Callable[[], bool]) -> None:
         self._recorder = recorder
         self._scope = scope
+        self._is_on = is_on
         self._files: dict[tuple[str, object], bool] = {}
         self._places: dict[tuple[str, str, str, int], Site] = {}
         self.known: dict[int, Watched] = {}
@@ -77,7 +78,7 @@ class WatchedCode:
             code: of anything that starts.
             names: its global names.
         """
-        if not code.co_flags & CO_OPTIMIZED or not self.is_application(code.co_filename, names):
+        if not code.co_flags & CO_OPTIMIZED or not self._is_on() or not self.is_application(code.co_filename, names):
             return None
         if not self._scope.function(code.co_qualname).instrument or site_in(code) is not None:
             return None
