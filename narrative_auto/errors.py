@@ -81,6 +81,49 @@ def guarded(
         return None
 
 
+def guarded_within(
+    what: str, function: Callable[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs
+) -> Result | None:
+    """Do as `guarded` does where the program's own code may be called on the way, and let its exceptions out.
+
+    A signal handler of the program's may run, and raise, while we work in the program's place: during an import, say.
+    """
+    try:
+        return function(*args, **kwargs)
+    except Exception as fault:
+        if _strict or _is_programs(fault):
+            raise
+        tell_fault(what, fault)
+        return None
+
+
+def attempted_within(
+    function: Callable[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs
+) -> Result | None:
+    """Do as `attempted` does, and let an exception out that the program's own code raised on the way."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as fault:
+        if _is_programs(fault):
+            raise
+        return None
+
+
+def _is_programs(fault: BaseException) -> bool:
+    """Return whether code that is neither ours nor what we use raised an exception, or was on the way."""
+    import os  # off the warm path
+
+    package, library = os.path.dirname(__file__), os.path.dirname(os.__file__)
+    traceback = fault.__traceback__
+    while traceback is not None:
+        filename = traceback.tb_frame.f_code.co_filename
+        own = filename.startswith((package, "<frozen ")) or f"{os.sep}bytecode{os.sep}" in filename
+        if not own and (not filename.startswith(library) or f"{os.sep}site-packages{os.sep}" in filename):
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
 def say(line: str) -> None:
     """Write a line of ours to stderr, wherever that leads; nothing comes of it if it cannot be written."""
     import sys  # off the warm path

@@ -52,7 +52,7 @@ class CodeCache:
         paths = self._paths(filename)
         if paths is None:
             return None
-        content = _read(paths[1])
+        content = _read(paths[1], trusted_only=bool(self._folder) and os.name == "posix")
         if (
             content[:8] != SIGNATURE
             or content[16:24] != _stamp(filename, paths[0])
@@ -67,17 +67,26 @@ class CodeCache:
         self.hits += 1
         return Prepared(code, plan, declined)
 
-    def put(self, filename: str, prepared: Prepared) -> None:
-        """Keep the prepared code of a source file, unless the interpreter may not keep bytecode either."""
+    def put(self, filename: str, made_from: tuple[int, int], prepared: Prepared) -> None:
+        """Keep the prepared code of a source file, unless the interpreter may not keep bytecode either.
+
+        Args:
+            filename: the source file.
+            made_from: its time (ns) and size (bytes) before its code was read.
+            prepared: its code.
+        """
         paths = self._paths(filename)
         if paths is None or sys.dont_write_bytecode:
             return
+        source_file = _stat(filename)
         stamp = _stamp(filename, paths[0])
         source = _source_hash(filename) if _goes_by_source(paths[0]) else _ANY_SOURCE
-        if not stamp or not source:
+        if not stamp or not source or (source_file.st_mtime_ns, source_file.st_size) != made_from:
             return
         body = stamp + source + marshal.dumps((prepared.code, prepared.plan, prepared.declined))
-        attempted(_write, paths[1], SIGNATURE + _imp.source_hash(_KEY, body) + body)
+        # Whoever may not read the source may not read its code: as the interpreter does with its own.
+        mode = (source_file.st_mode | 0o200) & 0o666
+        attempted(_write, paths[1], SIGNATURE + _imp.source_hash(_KEY, body) + body, mode, private=bool(self._folder))
 
     def _paths(self, filename: str) -> tuple[str, str] | None:
         """Return the paths of the interpreter's own cache file and of ours."""
@@ -122,14 +131,29 @@ def _source_hash(filename: str) -> bytes:
     return _imp.source_hash(_KEY, content) if content else b""
 
 
-def _read(path: str, most: int = 0) -> bytes:
-    """Return the content of a file, or its first bytes; nothing if it cannot be read."""
+def _make_folder(folder: str, mode: int) -> None:
+    if not os.path.isdir(folder):
+        _make_folder(os.path.dirname(folder), mode)
+        attempted(os.mkdir, folder, mode)
+
+
+def _read(path: str, most: int = 0, *, trusted_only: bool = False) -> bytes:
+    """Return the content of a file, or its first bytes; nothing if it cannot be read.
+
+    Args:
+        path: of the file.
+        most: how many bytes; 0 for all.
+        trusted_only: read it only if it is this user's or the system's, and nobody else may write it.
+    """
     try:
         descriptor = _open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
     except OSError:
         return b""
     try:
-        size = most or _fstat(descriptor).st_size
+        status = _fstat(descriptor)
+        if trusted_only and (status.st_mode & 0o022 or status.st_uid not in {os.geteuid(), 0}):
+            return b""
+        size = most or status.st_size
         content = _read_bytes(descriptor, size)
         while len(content) < size:
             more = _read_bytes(descriptor, size - len(content))
@@ -143,11 +167,18 @@ def _read(path: str, most: int = 0) -> bytes:
         _close(descriptor)
 
 
-def _write(path: str, content: bytes) -> None:
-    """Write a file in one step: a reader finds the old one, the new one or none."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+def _write(path: str, content: bytes, mode: int, *, private: bool) -> None:
+    """Write a file in one step: a reader finds the old one, the new one or none.
+
+    Args:
+        path: of the file; its folder is made if need be.
+        content: all of it.
+        mode: its permissions, before the process's mask.
+        private: let nobody else write into the folder, if it is made here.
+    """
+    _make_folder(os.path.dirname(path), 0o700 if private else 0o777)
     draft = f"{path}.{os.getpid()}.{id(content)}"
-    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
     try:
         with open(descriptor, "wb", closefd=True) as file:
             file.write(content)

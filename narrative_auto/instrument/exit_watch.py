@@ -31,14 +31,18 @@ class ExitWatch:
         self.begun = False
 
     def __eq__(self, error: object) -> bool:
-        self.left_by = id(error)
-        if _issubclass(type(error), SystemExit):  # isinstance would ask the exception for its __class__
+        self.left(id(error), type(error), error)  # isinstance would ask the exception for its __class__
+        return self is error
+
+    def left(self, identity: int, kind: type, error: object) -> None:
+        """Note the exception that leaves the module; the exception itself is needed of a `SystemExit` only."""
+        self.left_by = identity
+        if _issubclass(kind, SystemExit):
             code = _exit_code(error)  # a subclass may have a property of that name
             if code is None:
                 self.status = 0
             else:
                 self.status = int.__and__(code, 0xFF) if _issubclass(type(code), int) else 1
-        return self is error
 
     def finish(self, code: CodeType) -> CodeType:
         """Return a main module's code that reports how it is left."""

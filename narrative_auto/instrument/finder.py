@@ -12,7 +12,7 @@ import sys
 import time
 from importlib.machinery import PathFinder, SourceFileLoader, SourcelessFileLoader
 
-from narrative_auto.errors import attempted, guarded
+from narrative_auto.errors import attempted_within, guarded_within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,9 +80,9 @@ class NarrativeFinder:
         """
         if self._isolation.is_ours():
             return self._isolation.find_spec(fullname) if path is None else None
-        spec = attempted(PathFinder.find_spec, fullname, path, target) or _editable(fullname, path, target)
+        spec = attempted_within(PathFinder.find_spec, fullname, path, target) or _editable(fullname, path, target)
         if spec is not None and spec.loader is not None and spec.origin and spec.has_location and _is_for_import():
-            guarded(f"instrumenting {fullname}", self._prepare, fullname, spec)
+            guarded_within(f"instrumenting {fullname}", self._prepare, fullname, spec)
         return spec
 
     def stop_rewriting(self, reason: str) -> None:
@@ -105,7 +105,7 @@ class NarrativeFinder:
         loader: Any = spec.loader
         watch = self._watch
         if watch is not None and watch.wants(fullname) and type(loader) is SourceFileLoader:
-            code = attempted(loader.get_code, fullname)
+            code = attempted_within(loader.get_code, fullname)
             if code is not None:
                 with self._isolation:
                     self._hand_out(fullname, filename, loader, lambda: watch.watched(code, fullname))
@@ -156,17 +156,17 @@ class NarrativeFinder:
     def _prepared(self, fullname: str, filename: str, loader: Any, rewriter: Rewriter) -> Prepared | None:
         """Return a module's prepared code, from the cache if it is there; None if the module has no code to be had."""
         cache = self._cache if type(loader) is SourceFileLoader else None
-        kept = attempted(cache.get, filename) if cache is not None else None
+        kept = attempted_within(cache.get, filename) if cache is not None else None
         if kept is not None:
             return kept
         before = _stamp(filename)
-        code = attempted(loader.get_code, fullname)
+        code = attempted_within(loader.get_code, fullname)
         if code is None:
             return None
         with self._isolation:
             prepared = rewriter.prepare(code)
-        if cache is not None and _stamp(filename) == before:
-            attempted(cache.put, filename, prepared)
+        if cache is not None:
+            attempted_within(cache.put, filename, before, prepared)
         return prepared
 
 
@@ -174,7 +174,7 @@ def _editable(fullname: str, path: Sequence[str] | None, target: ModuleType | No
     """Return what setuptools' finders for editable installs find; they stand behind `PathFinder`."""
     for finder in sys.meta_path:
         if str(getattr(finder, "__module__", "")).startswith("__editable__"):
-            spec: ModuleSpec | None = attempted(finder.find_spec, fullname, path, target)
+            spec: ModuleSpec | None = attempted_within(finder.find_spec, fullname, path, target)
             if spec is not None:
                 return spec
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from narrative_auto.errors import guarded
+from narrative_auto.errors import guarded_within
 from narrative_auto.recorder.layout import RETURN, START
 
 TYPE_CHECKING = False
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-READS_CODE, PICKLES, LOADS_MODULE = "reads code", "pickles", "loads a module"
+READS_CODE, COMPILES, PICKLES, LOADS_MODULE = "reads code", "compiles frames", "pickles", "loads a module"
 """What a watched function does with its argument: a function, or the module that it has loaded when it returns."""
 
-_TRANSITIONS = {READS_CODE: START, PICKLES: START, LOADS_MODULE: RETURN}
+_TRANSITIONS = {READS_CODE: START, COMPILES: START, PICKLES: START, LOADS_MODULE: RETURN}
 
 _CLOUDPICKLE = {"Pickler._dynamic_function_reduce": (READS_CODE, "func")}
 
@@ -34,14 +34,15 @@ WATCHED: dict[str, dict[str, tuple[str, str]]] = {
     "joblib.externals.cloudpickle.cloudpickle": _CLOUDPICKLE,
     "pyspark.cloudpickle.cloudpickle": _CLOUDPICKLE,
     "ray.cloudpickle.cloudpickle": _CLOUDPICKLE,
-    "torch._dynamo.eval_frame": {"_TorchDynamoContext.__call__": (READS_CODE, "fn")},
+    "torch._dynamo.eval_frame": {"_TorchDynamoContext.__call__": (COMPILES, "fn")},
     "torch._dynamo.variables.functions": {"UserFunctionVariable.__init__": (READS_CODE, "fn")},
     "dill._dill": {"save_function": (PICKLES, "obj")},
 }
 """{module: {qualified name of a function: (what it does, the argument that it does it with)}}."""
 
 COMPILES_FRAMES = frozenset({"torch._dynamo.eval_frame"})
-"""Modules of compilers that take whatever function is called: from their import on, no code may have probes."""
+"""Modules of compilers that take whatever function is called: from their import on, nothing is rewritten. What a module
+whose body is running defines later has probes still; it gets its own code when something is compiled."""
 
 
 class Watch:
@@ -90,5 +91,5 @@ class _Watching:
     def __bool__(self) -> bool:
         value = sys._getframe(1).f_locals.get(self._argument)  # noqa: SLF001 - the watched function's own frame
         if value is not None:
-            guarded(f"looking after {self._argument}", self._act, value)
+            guarded_within(f"looking after {self._argument}", self._act, value)
         return True

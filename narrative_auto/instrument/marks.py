@@ -17,6 +17,19 @@ NO_STAGE = "__narrative_no_stage__"
 STAGE_NAME = "__narrative_stage__"
 
 
+def apply(function: Any) -> None:
+    """Let what a function was marked with hold for its site, which came after the mark."""
+    name = function.__dict__.get(STAGE_NAME)
+    found = site_of(function) if name or NO_STAGE in function.__dict__ else None
+    if found is None:
+        return
+    engine, site = found
+    if name:
+        site.recorder.mark(site, name)
+    if NO_STAGE in function.__dict__:
+        engine.release(site)
+
+
 def no_stage(target: Target) -> Target:
     """Take a function, a method of any kind, a property or a whole class out of the story.
 

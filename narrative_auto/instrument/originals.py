@@ -15,14 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SAME = (
-    "co_argcount",
-    "co_cellvars",
-    "co_firstlineno",
-    "co_flags",
-    "co_freevars",
-    "co_name",
-    "co_names",
-    "co_varnames",
+    *("co_argcount", "co_cellvars", "co_code", "co_firstlineno", "co_flags", "co_freevars", "co_kwonlyargcount"),
+    *("co_linetable", "co_name", "co_names", "co_posonlyargcount", "co_varnames"),
 )
 
 
@@ -87,11 +81,22 @@ def _compiled(code: CodeType, files: dict[str, list[CodeType]]) -> CodeType | No
         whole = attempted(compile, source, code.co_filename, "exec", dont_inherit=True) if source is not None else None
         candidates = files[code.co_filename] = list(_nested(whole)) if whole is not None else []
     for candidate in candidates:
-        if candidate.co_qualname == code.co_qualname and all(
-            getattr(candidate, name) == getattr(code, name) for name in _SAME
-        ):
+        if candidate.co_qualname == code.co_qualname and attempted(_is_same, candidate, code):
             return candidate
     return None
+
+
+def _is_same(candidate: CodeType, code: CodeType) -> bool:
+    """Return whether code becomes the other one, that runs, when it is given probes: the source may be another now."""
+    from narrative_auto.instrument.engines.assembly import assemble
+
+    again = assemble(candidate, lambda _: b"") if site_in(code) is not None else candidate
+    if any(getattr(again, name) != getattr(code, name) for name in _SAME):
+        return False
+    return all(
+        _is_same(old, new) if type(old) is type(code) else type(old) is type(new) and old == new
+        for old, new in zip(candidate.co_consts, code.co_consts, strict=False)
+    )
 
 
 def _read(path: str) -> bytes:

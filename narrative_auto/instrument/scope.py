@@ -226,10 +226,16 @@ def _editable_folders(library: str) -> Iterable[str]:
     for _, origin in _local_origins(library):
         if '"editable": true' not in origin:
             continue
-        import json
-        from urllib.parse import unquote, urlsplit
+        # Read by hand: json and urllib would be imported before the program's first line.
+        url = origin.partition('"url"')[2].partition('"')[2].partition('"')[0]
+        if url.startswith("file://"):
+            yield _unquoted(url.removeprefix("file://"))
 
-        yield unquote(urlsplit(json.loads(origin).get("url", "")).path)
+
+def _unquoted(text: str) -> str:
+    """Return the path that a file URL's path stands for."""
+    first, *rest = text.split("%")
+    return (first.encode() + b"".join(bytes.fromhex(one[:2]) + one[2:].encode() for one in rest)).decode()
 
 
 def _installed_from_files(library: str) -> Iterable[str]:

@@ -14,7 +14,7 @@ import sys
 import time
 from importlib.machinery import ModuleSpec, SourceFileLoader
 
-from narrative_auto.errors import DeclinedError, guarded
+from narrative_auto.errors import DeclinedError, guarded_within
 from narrative_auto.instrument.exit_watch import assemble_module
 from narrative_auto.recorder.layout import START, UNWIND
 
@@ -41,7 +41,7 @@ class _ModuleStart:
         self._begin = begin
 
     def __bool__(self) -> bool:
-        guarded("preparing __main__", self._begin, sys._getframe(1))  # noqa: SLF001 - the module's own frame
+        guarded_within("preparing __main__", self._begin, sys._getframe(1))  # noqa: SLF001 - the module's own frame
         return True
 
 
@@ -93,7 +93,8 @@ class ScriptHook:
             hooks.remove(self)
         if self in sys.meta_path:
             sys.meta_path.remove(self)
-        sys.path_importer_cache.pop(self.claimed, None)
+        if self.claimed:  # as the interpreter notes a script's path: nobody imports from it
+            sys.path_importer_cache[self.claimed] = None
 
     def __call__(self, path: str) -> ScriptHook:
         """Claim the script's path.
@@ -101,7 +102,7 @@ class ScriptHook:
         Raises:
             ImportError: for every other path, and for a script that is better run plain.
         """
-        if not guarded("instrumenting the script", self._claim, path):
+        if not guarded_within("instrumenting the script", self._claim, path):
             raise ImportError(path)
         return self
 

@@ -7,6 +7,7 @@ import sys
 _LOADED_BEFORE = frozenset(sys.modules)  # before the imports below: what they add may have to make way
 
 import atexit  # noqa: E402
+import gc  # noqa: E402
 import os  # noqa: E402
 import time  # noqa: E402
 
@@ -17,9 +18,10 @@ from narrative_auto.instrument.cache import CodeCache  # noqa: E402
 from narrative_auto.instrument.engines import choice  # noqa: E402
 from narrative_auto.instrument.exit_watch import ExitWatch  # noqa: E402
 from narrative_auto.instrument.finder import NarrativeFinder  # noqa: E402
-from narrative_auto.instrument.foreign import LOADS_MODULE, PICKLES, READS_CODE, Watch  # noqa: E402
+from narrative_auto.instrument.foreign import COMPILES, LOADS_MODULE, PICKLES, READS_CODE, Watch  # noqa: E402
 from narrative_auto.instrument.in_place import instrument_existing, modules_of  # noqa: E402
 from narrative_auto.instrument.isolation import Isolation  # noqa: E402
+from narrative_auto.instrument.marks import apply  # noqa: E402
 from narrative_auto.instrument.originals import restore, restore_all  # noqa: E402
 from narrative_auto.instrument.scope import Scope  # noqa: E402
 from narrative_auto.instrument.script import ScriptHook  # noqa: E402
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 _ENOUGH_RECURSION = 1_000
 """Levels that the end of a story may need; a program may have left itself fewer."""
+
+
+FunctionType = type(lambda: None)
 
 
 class Run:
@@ -133,6 +138,7 @@ class Run:
             return None
         act: dict[str, Callable[[Any], object]] = {
             READS_CODE: restore,
+            COMPILES: lambda _: restore_all(),
             PICKLES: lambda function: restore(function, only_by_value=True),
         }
         if self.engines.companion is None:
@@ -162,6 +168,9 @@ class Run:
         if rewriter is not None:
             with self._isolation:
                 self._finder.instrumented += instrument_existing(rewriter, modules_of(self._scope))
+        for one in gc.get_objects():
+            if type(one) is FunctionType:
+                apply(one)
         return self._finder
 
     def _announce(self) -> None:

@@ -390,8 +390,8 @@ def probe_types(
                     stack[-1][BELOW] += segment
                     suspended[id(frame(depth))] = entry
                     if len(suspended) > SUSPENDED_LIMIT:
-                        del suspended[next(iter(suspended))]
-            except RecursionError:
+                        suspended.pop(next(iter(suspended), 0), None)
+            except RuntimeError:  # RecursionError is one; and another thread may change the dictionary just then
                 pass
             return True
 

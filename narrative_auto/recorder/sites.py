@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from _functools import partial  # type: ignore[import-not-found] # functools would import collections
+from _weakref import ref
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,19 +80,16 @@ class SiteTable:
 
     def __init__(self) -> None:
         self._sites: list[Site] = [Site(0, "", "", "", 0, FUNCTION)]
-        self._of_code: dict[int, Site] = {}
+        self._of_code: dict[int, tuple[Site, object]] = {}
 
     def bind(self, code: CodeType, site: Site) -> None:
         """Note the site of a code object without probes, by its identity: code objects compare by structure."""
-        self._of_code[id(code)] = site
-
-    def unbind(self, identity: int) -> None:
-        """Forget a code object that is gone."""
-        self._of_code.pop(identity, None)
+        self._of_code[id(code)] = (site, ref(code, partial(self._of_code.pop, id(code))))
 
     def of(self, code: CodeType) -> Site | None:
         """Return the site of a function's code, None for code that is no site."""
-        return self._of_code.get(id(code)) or site_in(code)
+        bound = self._of_code.get(id(code))
+        return bound[0] if bound is not None else site_in(code)
 
     def add(self, module: str, qualname: str, filename: str, line: int, kind: str) -> Site:
         """Return a new site. Appending to a list is atomic, so two importing threads get two numbers."""

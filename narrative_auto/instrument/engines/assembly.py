@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from operator import attrgetter, is_not
 
 from narrative_auto.errors import DeclinedError
@@ -128,10 +127,7 @@ def assemble(code: CodeType, probe: Callable[[int], object | None]) -> CodeType:
         DeclinedError: the code cannot be assembled with certainty; the message is the reason.
     """
     if not facts.KNOWN_INTERPRETER:
-        version = ".".join(map(str, facts.VERSION))
-        raise DeclinedError(
-            f"code is rewritten on CPython 3.11 to 3.15 only, this is {sys.implementation.name} {version}"
-        )
+        raise DeclinedError(facts.UNKNOWN)
     try:
         weaver = _Weaver(splice.Original(code))
     except _UNSPLICED:

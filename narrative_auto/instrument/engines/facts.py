@@ -66,3 +66,7 @@ def jumps_backward(name: str) -> bool:
     3.14 gave END_ASYNC_FOR one: how far back the SEND of its loop is, for events of sys.monitoring.
     """
     return "BACKWARD" in name or name == "END_ASYNC_FOR"
+
+
+DEBUGGERS_ASK_FOR_LINES = VERSION >= (3, 13)
+"""Whether `bdb.set_trace` switches the line events of a frame on again, where another tracer switched them off."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from narrative_auto.errors import DeclinedError, guarded
+from narrative_auto.errors import DeclinedError, guarded_within
 from narrative_auto.instrument.engines import base, facts
 from narrative_auto.instrument.engines.base import (
     KEEPS_CODE,
@@ -212,7 +212,7 @@ class MonitoringEngine:
         def started(code: CodeType, offset: int) -> object:
             watched = known.get(id(code))
             if watched is None:
-                met = guarded("watching a function", meet, code, offset)
+                met = guarded_within("watching a function", meet, code, offset)
                 if met is None:
                     return disable
                 if met is _LATER:
@@ -221,8 +221,7 @@ class MonitoringEngine:
             elif watched.released:
                 return disable
             elif watched.entry < 0:  # known by a mark before it first ran
-                watched.entry = offset
-                self._set_local(watched, self._local)
+                guarded_within("watching a function", meet, code, offset)
             watched.start()
             return None
 

@@ -141,7 +141,8 @@ class RewriteEngine:
         if nested:
             code = code.replace(co_consts=tuple(constants))
         transitions: list[int] = []
-        if code.co_flags & CO_OPTIMIZED and self._scope.function(code.co_qualname).instrument:
+        wanted = code.co_flags & CO_OPTIMIZED and self._scope.function(code.co_qualname).instrument
+        if wanted and site_in(code) is None:
             code = self._assemble(code, transitions, declined)
         return code, (tuple(transitions), tuple(nested)) if nested or transitions else None
 

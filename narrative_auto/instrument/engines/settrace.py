@@ -7,9 +7,11 @@ events; a debugger or a coverage tool that comes later takes the place, and this
 from __future__ import annotations
 
 import sys
+from _functools import partial  # type: ignore[import-not-found] # functools would import collections
+from _weakref import ref
 from opcode import opmap
 
-from narrative_auto.errors import guarded
+from narrative_auto.errors import guarded_within
 from narrative_auto.instrument.engines import base, facts
 from narrative_auto.instrument.engines.base import (
     KEEPS_CODE,
@@ -60,7 +62,7 @@ class SettraceEngine:
         self._is_on = is_on
         self._main = main
         self._watched: WatchedCode | None = None
-        self._unseen: dict[int, object] = {}
+        self._stopped: list[bool] = []
         self._before: Any = None
         self._before_in_threads: Any = None
         self._trace: Any = None
@@ -103,6 +105,7 @@ class SettraceEngine:
 
         if self in base.started:
             base.started.remove(self)
+        self._stopped.append(True)
         if self._trace is not None and sys.gettrace() is self._trace:
             sys.settrace(self._before)
         if self._trace is not None and threading.gettrace() is self._trace:
@@ -112,10 +115,12 @@ class SettraceEngine:
         known = code_of.known
         chained = self._before
         main = self._main
-        # What runs unseen is remembered by identity; the code is kept, or another could come to have the same.
-        unseen: dict[int, CodeType] = {}
+        unseen: dict[int, object] = {}  # what runs unseen, by identity, until it is gone
+        stopped = self._stopped
 
         def trace(frame: FrameType, event: str, argument: object) -> Any:
+            if stopped:
+                return None
             other = chained(frame, event, argument) if chained is not None else None
             code = frame.f_code
             try:
@@ -123,12 +128,13 @@ class SettraceEngine:
                 if watched is None:
                     if id(code) in unseen:
                         return other
-                    watched = guarded("watching a function", code_of.meet, code, frame.f_globals)
+                    watched = guarded_within("watching a function", code_of.meet, code, frame.f_globals)
                     if watched is None:
                         if main is not None and not main.begun and code_of.is_main(code, frame.f_globals):
                             main.begun = True
                             return _MainActivation(main, frame, other).trace
-                        unseen[id(code)] = code
+                        identity = id(code)
+                        unseen[identity] = ref(code, partial(unseen.pop, identity))
                         return other
                 if watched.released:
                     return other
@@ -158,7 +164,7 @@ class _Activation:
         self._error: tuple[int, type] = (0, BaseException)
         self._raised_at = self._raised_on = -1
         self._came_back = False
-        if other is None:
+        if other is None and facts.DEBUGGERS_ASK_FOR_LINES:
             frame.f_trace_lines = False
 
     def trace(self, frame: FrameType, event: str, argument: Any) -> Any:
@@ -208,8 +214,8 @@ class _MainActivation:
     def __init__(self, main: ExitWatch, frame: FrameType, other: Any) -> None:
         self._main = main
         self._other = other
-        self._last: BaseException | None = None
-        if other is None:
+        self._last: tuple[int, type, object] | None = None
+        if other is None and facts.DEBUGGERS_ASK_FOR_LINES:
             frame.f_trace_lines = False
 
     def trace(self, frame: FrameType, event: str, argument: Any) -> Any:
@@ -217,10 +223,11 @@ class _MainActivation:
         if self._other is not None:
             self._other = self._other(frame, event, argument)
         if event == "exception":
-            self._last = argument[1]
+            kind = argument[0]  # no other exception is kept: it would live longer than without us
+            self._last = (id(argument[1]), kind, argument[1] if issubclass(kind, SystemExit) else None)
         elif event == "return":
             if self._last is not None and frame.f_code.co_code[frame.f_lasti] not in _RETURNS:
-                self._main == self._last  # noqa: B015 - told by comparing, as a probe is
+                self._main.left(*self._last)
             self._last = None
         return self.trace
 

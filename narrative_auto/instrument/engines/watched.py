@@ -6,6 +6,7 @@ code object.
 
 from __future__ import annotations
 
+from _functools import partial  # type: ignore[import-not-found] # functools would import collections
 from _weakref import ref
 
 from narrative_auto.instrument.engines.base import CO_OPTIMIZED, kind_of
@@ -42,16 +43,20 @@ class Watched:
         self.code = code
         self.site = site
         self.entry = -1
-        self.released = False
-        self.start: Callable[[], bool] = recorder.probe(site, START, BY_CALLBACK).__bool__
-        self.leave: Callable[[], bool] = recorder.probe(site, RETURN, BY_CALLBACK).__bool__
-        unwinding = recorder.probe(site, UNWIND, BY_CALLBACK)
+        self.released = site.released
+        # Code that is compiled again for the same place shares the site's probes.
+        probes = {probe.word >> 32: probe for probe in site.probes} or {
+            each: recorder.probe(site, each, BY_CALLBACK) for each in (START, RETURN, UNWIND, YIELD, RESUME)
+        }
+        self.start: Callable[[], bool] = probes[START].__bool__
+        self.leave: Callable[[], bool] = probes[RETURN].__bool__
+        unwinding = probes[UNWIND]
         self.unwind: Callable[[BaseException], bool] = unwinding.__eq__
         self.left: Callable[[int, type], None] = unwinding.left
         suspends = site.kind != FUNCTION
         # A plain function has neither; to report something else would be worse than to report nothing.
-        self.suspend = recorder.probe(site, YIELD, BY_CALLBACK).__bool__ if suspends else bool
-        self.resume = recorder.probe(site, RESUME, BY_CALLBACK).__bool__ if suspends else bool
+        self.suspend = probes[YIELD].__bool__ if suspends else bool
+        self.resume = probes[RESUME].__bool__ if suspends else bool
 
 
 class WatchedCode:
@@ -87,13 +92,9 @@ class WatchedCode:
             return None  # what dataclasses and attrs write is not the application's own
         module = names.get("__name__")
         site = self._site(code, module if isinstance(module, str) else "")
-        identity = id(code)
-
-        def forget(_: object) -> None:
-            self.known.pop(identity, None)
-            self._recorder.sites.unbind(identity)
-
-        watched = self.known[identity] = Watched(ref(code, forget), self._recorder, site)
+        # The callback is not Python: it would be traced where a debugger is at work, and fail at the end of all.
+        gone = ref(code, partial(self.known.pop, id(code)))
+        watched = self.known[id(code)] = Watched(gone, self._recorder, site)
         self._recorder.sites.bind(code, site)
         return watched
 
