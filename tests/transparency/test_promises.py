@@ -74,8 +74,8 @@ OUR_MODULES = {
 if sys.version_info < (3, 12):  # importlib.util needs them there
     OUR_MODULES |= {"_collections", "_functools", "_xxsubinterpreters", "collections", "contextlib", "functools"}
     OUR_MODULES |= {"keyword", "reprlib"}
-if sys.version_info >= (3, 14):  # warnings needs them there
-    OUR_MODULES |= {"_contextvars", "_py_warnings", "_types"}
+if sys.version_info >= (3, 14):  # warnings and importlib.util need them there
+    OUR_MODULES |= {"_contextvars", "_py_warnings", "_types", "io"}
 
 TRACER_S_MODULES = {
     *("_collections", "_functools", "_weakrefset", "collections", "functools", "keyword", "reprlib", "threading"),
