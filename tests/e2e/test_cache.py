@@ -260,3 +260,23 @@ def test_many_processes_at_once(project: Project) -> None:
         path.name for path in project.cache.iterdir() if ".narrative-" in path.name and "lib" not in path.name
     ] == []
     assert project.recorded() == "1"
+
+
+def test_a_private_source_s_code_stays_private(project: Project) -> None:
+    """Whoever may not read the source may not read what was made of it, as with the interpreter's own file."""
+    project.lib.chmod(0o600)
+    project.recorded()
+    (path,) = project.files()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_cache_folder_that_others_can_write_is_not_trusted(project: Project, tmp_path: Path) -> None:
+    """Code is taken from `--cache-dir` only if nobody else can have put it there."""
+    kept = tmp_path / "kept"
+    project.recorded("--cache-dir", str(kept))
+    (path,) = kept.rglob("lib.*.narrative-*")
+    assert path.parent.stat().st_mode & 0o022 == 0
+    path.chmod(0o666)
+    before = path.stat().st_ino
+    assert project.recorded("--cache-dir", str(kept)) == "1"
+    assert path.stat().st_ino != before  # it was made anew

@@ -108,3 +108,52 @@ def test_test_modules_that_pytest_rewrites(write: Write, tmp_path: Path, engine:
     assert b"1 failed, 2 passed" in done.out
     for name in ("three", "test_sum", "TestShop.test_fails", "helper"):
         assert f"{name} " in done.err
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_marks_that_were_there_first(write: Write, engine: str) -> None:
+    """`@no_stage` and `@narrative_stage` hold, and a nested function is one stage, however often we are asked."""
+    source = (
+        "import narrative_auto\n"
+        "@narrative_auto.no_stage\ndef quiet(): pass\n"
+        "@narrative_auto.narrative_stage('Loud one')\ndef loud(): pass\n"
+        "class Maker:\n    def __getattr__(self, name):\n        def made(): pass\n        return made\n"
+        "narrative_auto.auto_instrument()\nnarrative_auto.auto_instrument()\n"
+        "quiet(), loud(), Maker().x(), Maker().x()\n"
+    )
+    folder = write("app.py", source).parent
+    settings = {"NARRATIVE_TELL": "tree", "NARRATIVE_STORE": "off", "NARRATIVE_ENGINE": engine}
+    done = run(sys.executable, "app.py", cwd=folder, PYTHONIOENCODING="utf-8", **settings)
+    assert done.status == 0, done.err
+    assert "Loud one" in done.err
+    assert "quiet" not in done.err
+    assert [line.count("×2") for line in done.err.splitlines() if ".made " in line] == [1]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_signal_handler_s_exception_during_an_import(write: Write, engine: str) -> None:
+    """It is the program's: whatever we were doing in its place, it gets out."""
+    functions = "".join(f"def f{n}(a):\n    return [a for a in range({n})]\n" for n in range(6000))
+    write("big.py", functions)
+    source = (
+        "import signal\nclass Timeout(Exception): pass\n"
+        "def strike(*_): raise Timeout\nsignal.signal(signal.SIGALRM, strike)\nsignal.setitimer(signal.ITIMER_REAL, 0.1)\n"
+        "try:\n    import big\n    while True: pass\nexcept Timeout:\n    print('timed out')\n"
+    )
+    folder = write("app.py", source).parent
+    done = narrative_run("--engine", engine, "-q", "--store", "off", sys.executable, "app.py", cwd=folder)
+    assert (done.status, done.out, done.err) == (0, b"timed out\n", "")
+
+
+def test_an_edited_source_changes_no_function_that_runs(write: Write) -> None:
+    """What is given its own code back is given the code that it has, or none."""
+    source = (
+        "import cloudpickle, pathlib, victim\n"
+        "def main():\n    print(victim.f())\n"
+        "    pathlib.Path('victim.py').write_text(pathlib.Path('victim.py').read_text().replace('old', 'new'))\n"
+        "    victim.f.__module__ = '__main__'\n    cloudpickle.dumps(victim.f)\n    print(victim.f())\nmain()\n"
+    )
+    write("victim.py", "def f():\n    return 'old'\n")
+    folder = write("app.py", source).parent
+    done = narrative_run("--engine", "rewrite", "-q", "--store", "off", sys.executable, "app.py", cwd=folder)
+    assert (done.status, done.out) == (0, b"old\nold\n"), done.err
