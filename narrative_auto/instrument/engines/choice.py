@@ -25,7 +25,7 @@ BEST = {
     (3, 15): "rewrite",
 }
 """What `auto` means, by interpreter: the engine whose calls cost less with the pure recorder, where every call is
-recorded. `docs/engines.md` has the measurements: richards 14.9 times plain with rewrite, 18.4 with monitoring (3.12)."""
+recorded. `docs/engines.md` has the measurements: richards 14.9 times plain with rewrite, 18.4 with monitoring."""
 
 _ORDER = ("rewrite", "monitoring", "settrace")
 """Who takes the place of an engine that cannot work here; the last one always can."""
