@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 ENGINES = ("auto", "rewrite", "monitoring", "settrace")
+RECORDERS = ("auto", "native", "pure")
 TELLS = ("tree", "line", "failure", "nothing")
 
 SWITCH = "NARRATIVE_AUTO"
@@ -39,6 +40,7 @@ class Settings:
 
     Attributes:
         engine: what puts probes into code, one of `ENGINES`.
+        recorder: what they report to, one of `RECORDERS`.
         app_roots: folders whose modules are application code; empty: found from the script.
         include, exclude: module patterns such as `shop.*`, which takes `shop` too.
         private: functions whose names start with `_` are recorded as well.
@@ -48,9 +50,21 @@ class Settings:
         cache_dir: the folder of rewritten code, or "off"; "" for the `__pycache__` beside each source.
     """
 
-    __slots__ = ("app_roots", "cache_dir", "engine", "exclude", "include", "min_duration", "private", "store", "tell")
+    __slots__ = (
+        "app_roots",
+        "cache_dir",
+        "engine",
+        "exclude",
+        "include",
+        "min_duration",
+        "private",
+        "recorder",
+        "store",
+        "tell",
+    )
 
     engine: str
+    recorder: str
     app_roots: tuple[str, ...]
     include: tuple[str, ...]
     exclude: tuple[str, ...]
@@ -79,6 +93,7 @@ class Settings:
 
 DEFAULTS: dict[str, Any] = {
     "engine": "auto",
+    "recorder": "auto",
     "app_roots": (),
     "include": (),
     "exclude": (),
@@ -143,6 +158,7 @@ def _parse_folder_or_off(_source: str, text: str) -> str:
 
 PARSERS: dict[str, Callable[[str, str], Any]] = {
     "engine": _one_of(ENGINES),
+    "recorder": _one_of(RECORDERS),
     "app_roots": _parse_folders,
     "include": _parse_patterns,
     "exclude": _parse_patterns,
@@ -249,6 +265,7 @@ def to_environment(settings: Settings, names: Iterable[str] | None = None) -> di
     """Return the environment variables from which `load` makes the same settings, all or those of some names."""
     texts = {
         "engine": settings.engine,
+        "recorder": settings.recorder,
         "app_roots": os.pathsep.join(settings.app_roots),
         "include": ",".join(settings.include),
         "exclude": ",".join(settings.exclude),

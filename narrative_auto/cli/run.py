@@ -40,6 +40,9 @@ def run(
             metavar="ENGINE",
         ),
     ] = "",
+    recorder: Annotated[
+        str, typer.Option(help="auto, native (compiled) or pure: what they report to.", metavar="RECORDER")
+    ] = "",
     app_root: Annotated[
         list[str] | None,
         typer.Option(help="A folder whose modules are the application; may be given several times.", metavar="DIR"),
@@ -85,6 +88,7 @@ def run(
     except SettingError as error:
         return fail(PROGRAM, str(error), USAGE)
     for name, option, text in (
+        ("recorder", "--recorder", recorder),
         ("min_duration", "--min-duration", min_duration),
         ("tell", "--tell", tell),
         ("store", "--store", store),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from narrative_auto.failures.redaction import Redactor
-    from narrative_auto.recorder.pure import PureRecorder
+    from narrative_auto.recorder.base import Recorder
 
 BEFORE = 5
 """Calls that are shown as what happened just before."""
@@ -84,7 +84,7 @@ class Crash:
 def collect(
     error: BaseException,
     *,
-    recorder: PureRecorder,
+    recorder: Recorder,
     story_id: str,
     story_name: str,
     started: int,
@@ -131,7 +131,7 @@ def _tail(text: str, most: int) -> str:
     return text[-most:].partition("\n")[2]
 
 
-def _path(recorder: PureRecorder, sites: list[Any], now: int) -> tuple[list[StageOnPath], int]:
+def _path(recorder: Recorder, sites: list[Any], now: int) -> tuple[list[StageOnPath], int]:
     """Return the stages from the outermost to the innermost, and when the exception left the innermost (ns)."""
     lane = recorder.current_lane()
     left = recorder.unwound(lane) if lane is not None else []
@@ -154,7 +154,7 @@ def _path(recorder: PureRecorder, sites: list[Any], now: int) -> tuple[list[Stag
     return path, failed_at
 
 
-def _before(recorder: PureRecorder, records: Iterable[tuple[int, int, int]], failed_at: int) -> list[CallBefore]:
+def _before(recorder: Recorder, records: Iterable[tuple[int, int, int]], failed_at: int) -> list[CallBefore]:
     """Return the last calls that had ended when the failure began, oldest first."""
     known = list(records)
     while known and known[-1][2] == UNWIND:

@@ -85,6 +85,7 @@ class Scope:
         self.exclude = tuple(exclude)
         self.private = private
         self._environments: dict[str, bool] = {}
+        self._folders: dict[str, Verdict] = {}
         self._real_folders: dict[str, str] = {}
         self._installed: dict[str, frozenset[str]] = {}
         self._editable: tuple[str, ...] | None = None
@@ -92,6 +93,7 @@ class Scope:
     def add_roots(self, app_roots: Iterable[str]) -> None:
         """Take further folders as application code."""
         self.app_roots = tuple(dict.fromkeys([*self.app_roots, *map(os.path.realpath, app_roots)]))
+        self._folders.clear()
 
     @property
     def function_rules(self) -> str:
@@ -118,24 +120,47 @@ class Scope:
 
     def file(self, path: str, name: str = "") -> Verdict:
         """Return the verdict on a source file by where it lies, `path` absolute and without symbolic links."""
+        folder = os.path.dirname(path)
+        known = self._folders.get(folder)
+        if known is not None:
+            return known
+        verdict, holds_for_folder = self._file(path, name)
+        if holds_for_folder:
+            self._folders[folder] = verdict
+        return verdict
+
+    def _file(self, path: str, name: str) -> tuple[Verdict, bool]:
+        """Return the verdict on a source file, and whether it is that of all files in its folder."""
         library = self._library_folder(path)
         if library is not None:
             if name.partition(".")[0] in self._own_packages(library):
-                return Verdict(instrument=True, reason=f"installed into {library} from a folder or a wheel file")
-            return Verdict(instrument=False, reason=f"an installed package under {library}")
+                return Verdict(instrument=True, reason=f"installed into {library} from a folder or a wheel file"), False
+            return Verdict(instrument=False, reason=f"an installed package under {library}"), False
         if is_under(path, _STANDARD_LIBRARY):
-            return Verdict(instrument=False, reason="part of the standard library")
+            return Verdict(instrument=False, reason="part of the standard library"), True
         for root in self.app_roots:
             if is_under(path, root):
                 environment = self._environment(path, root)
                 if environment is not None:
-                    return Verdict(instrument=False, reason=f"in the virtual environment {environment}")
-                return Verdict(instrument=True, reason=f"under the app root {root}")
+                    return Verdict(instrument=False, reason=f"in the virtual environment {environment}"), True
+                return Verdict(instrument=True, reason=f"under the app root {root}"), True
         for root in self._editable_roots():
             if is_under(path, root) and self._environment(path, root) is None:
-                return Verdict(instrument=True, reason=f"installed as editable from {root}")
+                return Verdict(instrument=True, reason=f"installed as editable from {root}"), True
         where = ", ".join(self.app_roots) or "there is none"
-        return Verdict(instrument=False, reason=f"not under an app root ({where})")
+        return Verdict(instrument=False, reason=f"not under an app root ({where})"), True
+
+    def is_never_wanted(self, filename: str) -> bool:
+        """Return whether a file can hold no application code, whatever the name of the module; False if unsure."""
+        if self.include:
+            return False
+        if filename.startswith("<"):
+            return filename.startswith("<frozen ")
+        path = self._real(filename)
+        library = self._library_folder(path)
+        if library is not None:
+            return not self._own_packages(library)
+        return is_under(path, _STANDARD_LIBRARY)
 
     def function(self, qualname: str) -> Verdict:
         """Return the verdict on a function of a module that is instrumented, by its qualified name."""

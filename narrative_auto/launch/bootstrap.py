@@ -27,7 +27,7 @@ from narrative_auto.instrument.scope import Scope  # noqa: E402
 from narrative_auto.instrument.script import ScriptHook  # noqa: E402
 from narrative_auto.launch import program as programs  # noqa: E402
 from narrative_auto.launch.telling import Telling  # noqa: E402
-from narrative_auto.recorder.pure import PureRecorder  # noqa: E402
+from narrative_auto.recorder import choice as recorders  # noqa: E402
 from narrative_auto.stories.narrator import Narrator  # noqa: E402
 
 TYPE_CHECKING = False
@@ -57,6 +57,8 @@ class Run:
 
     Attributes:
         engines: what instruments.
+        recorder: what it reports to.
+        why_pure: why there is no compiled recorder; "" where there is, or none was wanted.
     """
 
     def __init__(self, chosen: Settings, what: Program, parent: str, root: str, *, late: bool) -> None:
@@ -68,15 +70,17 @@ class Run:
             [what.folder, programs.current_folder()], settings.python_path(settings.current_environment())
         )
         min_duration = int(chosen.min_duration * 1e9)
-        self._recorder = PureRecorder(min_duration, self._wake)
+        self.recorder, self.why_pure = recorders.make(chosen.recorder, min_duration, self._wake)
+        if chosen.recorder not in {"auto", self.recorder.name}:
+            say(f"{self.why_pure}; the one in Python takes its place")
         roots = chosen.app_roots or what.app_roots()
         self._scope = Scope(roots, chosen.include, chosen.exclude, private=chosen.private)
         self._telling = Telling(
-            chosen, what, self._recorder, self._scope, self._isolation, lambda: self._watch.begun, tells=not parent
+            chosen, what, self.recorder, self._scope, self._isolation, lambda: self._watch.begun, tells=not parent
         )
         story_id = new_story_id()
         self._narrator = self._telling.narrator = Narrator(
-            self._recorder,
+            self.recorder,
             story_id,
             what.name,
             parent,
@@ -96,7 +100,7 @@ class Run:
         self._ended = self._placed = False
         self._cost = 0.0
         main = None if late else self._watch
-        self.engines = choice.start(chosen.engine, self._recorder, self._scope, self._leave_plain, main, self._is_on)
+        self.engines = choice.start(chosen.engine, self.recorder, self._scope, self._leave_plain, main, self._is_on)
         first = self.engines.first
         if chosen.engine not in {"auto", first.name}:
             say(f"{self.engines.declined[0][1]}; the {first.name} engine takes its place")
@@ -126,7 +130,7 @@ class Run:
         atexit.register(self._end)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
-                before=self._before_fork, after_in_parent=self._recorder.after_fork, after_in_child=self._begin_child
+                before=self._before_fork, after_in_parent=self.recorder.after_fork, after_in_child=self._begin_child
             )
         self._announce()
         self._make_way()
@@ -197,11 +201,11 @@ class Run:
         try:
             guarded("preparing a fork", self._narrator.before_fork)
         finally:
-            self._recorder.before_fork()
+            self.recorder.before_fork()
 
     def _begin_child(self) -> None:
         """In a child of fork: its own story, which is kept and not told."""
-        self._recorder.begin_child()
+        self.recorder.begin_child()
         self._telling.tells = False
         self._left_plain.clear()
         self._pid = os.getpid()
@@ -227,11 +231,11 @@ class Run:
     def _finish(self) -> None:
         began = time.perf_counter()
         self._narrator.ticker.close()
-        self._recorder.mute_thread()  # what our own imports reach from here on is not the program's story
+        self.recorder.mute_thread()  # what our own imports reach from here on is not the program's story
         error = getattr(sys, "last_value", None)
         if error is not None and id(error) == self._watch.left_by and not self._crash.outcome:
             self._crash.meet_late(error)  # a hook of the program's own has met it and not handed it on
-        if self._recorder.is_empty and self._telling.tell not in {"tree", "line"} and not self._crash.outcome:
+        if self.recorder.is_empty and self._telling.tell not in {"tree", "line"} and not self._crash.outcome:
             return  # there is no story, and nobody to tell so
         outcome, status = self._outcome()
         with self._isolation:

@@ -178,7 +178,16 @@ def _engines(case: Case) -> Iterator[Fact]:
     for name, why in engines["declined"]:
         if name != wanted:
             yield Fact("declined", f"{name}: {why}; what {first} cannot reach runs plain", REMARK)
-    yield Fact("recorder", "pure; there is no compiled one in this version")
+    yield _recorder(case)
+
+
+def _recorder(case: Case) -> Fact:
+    name, why = case.engines["recorder"], case.engines["why_pure"]
+    if not why:
+        return Fact("recorder", name if name == "native" else f"{name}, as was asked for")
+    lost = case.settings["recorder"] not in {"auto", name}
+    remedy = "install narrative-auto where there is a C compiler, and the interpreter's headers"
+    return Fact("recorder", f"{name}: {why}", PROBLEM if lost else REMARK, remedy)
 
 
 def _application(case: Case) -> Iterator[Fact]:

@@ -12,13 +12,14 @@ from narrative_auto import settings
 from narrative_auto.errors import NarrativeError, attempted
 from narrative_auto.instrument.cache import CodeCache
 from narrative_auto.instrument.engines import choice
-from narrative_auto.instrument.engines.base import CO_OPTIMIZED, kind_of
+from narrative_auto.instrument.engines.base import CO_OPTIMIZED
 from narrative_auto.instrument.engines.rewrite import RewriteEngine
 from narrative_auto.instrument.scope import Scope, Verdict
 from narrative_auto.launch import locate
 from narrative_auto.launch import program as programs
 from narrative_auto.page import Line, counted, fact_lines, printable, relative
-from narrative_auto.recorder.pure import PureRecorder
+from narrative_auto.recorder import choice as recorders
+from narrative_auto.recorder.sites import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -248,7 +249,8 @@ def _remedy(module: Located, verdict: Verdict) -> str:
 
 def _engines(chosen: Settings, scope: Scope) -> Engines:
     """Return the engines that can work in an interpreter like this one: they are started, and stopped at once."""
-    engines = choice.start(chosen.engine, PureRecorder(0, lambda: None), scope, lambda *_: None, None)
+    recorder, _ = recorders.make(chosen.recorder)
+    engines = choice.start(chosen.engine, recorder, scope, lambda *_: None, None)
     engines.stop()
     return engines
 

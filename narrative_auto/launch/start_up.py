@@ -97,6 +97,8 @@ def package(command: list[str], script: str) -> dict[str, Any]:
                 "companion": engines.companion.name if engines.companion is not None else "",
                 "reason": engines.reason,
                 "declined": engines.declined,
+                "recorder": run.recorder.name,
+                "why_pure": run.why_pure,
             }
         return facts
     from narrative_auto import settings

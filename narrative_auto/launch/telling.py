@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from narrative_auto.instrument.isolation import Isolation
     from narrative_auto.instrument.scope import Scope
     from narrative_auto.launch.program import Program
-    from narrative_auto.recorder.pure import PureRecorder
+    from narrative_auto.recorder.base import Recorder
     from narrative_auto.settings import Settings
     from narrative_auto.stories.narrator import Narrator
 
@@ -41,7 +41,7 @@ class Telling:
         self,
         chosen: Settings,
         what: Program,
-        recorder: PureRecorder,
+        recorder: Recorder,
         scope: Scope,
         isolation: Isolation,
         main_is_watched: Callable[[], bool],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import _thread
-import time
 
+from narrative_auto.recorder.base import BY_CALLBACK, IN_CODE, bind_copies
 from narrative_auto.recorder.lane import (
     CALLEES,
     CALLER,
@@ -40,11 +40,10 @@ from narrative_auto.recorder.sites import FUNCTION, GENERATOR, Site, SiteTable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import CodeType
     from typing import Any
 
-
-IN_CODE, BY_CALLBACK = 1, 2
-"""How many frames above an instrumented function its probes run."""
+    from narrative_auto.recorder.base import Monitor, Plan
 
 
 class _Retiring:
@@ -73,7 +72,7 @@ class PureRecorder:
     def __init__(self, min_duration: int = 1_000_000, wake: Callable[[], object] | None = None) -> None:
         self.sites = SiteTable()
         self.min_duration = min_duration
-        self.lanes: list[Lane] = []
+        self._lanes: list[Lane] = []
         self._wake = wake
         self._retired: dict[tuple[int, int], Edge] = {}
         self._retired_notable: list[tuple[Any, ...]] = []
@@ -87,17 +86,6 @@ class PureRecorder:
             depth: probe_types(self._local, self.open_lane, self._suspended, depth) for depth in (IN_CODE, BY_CALLBACK)
         }
 
-    def probe(self, site: Site, transition: int, depth: int = IN_CODE) -> Any:
-        """Return the probe that reports `transition` at `site`; None where the site does not need it.
-
-        Args:
-            site: whose transition it is.
-            transition: one of START to RESUME.
-            depth: who asks the probe: the function's own code (IN_CODE) or a function called for it (BY_CALLBACK).
-        """
-        made = self.probes(site, (transition,), depth)
-        return made[0] if made else None
-
     def probes(self, site: Site, transitions: Iterable[int], depth: int = IN_CODE) -> list[Any]:
         """Return the probes that report some transitions at `site`, in their order.
 
@@ -107,9 +95,21 @@ class PureRecorder:
         number = site.number
         limit = 0 if site.marked else self.min_duration
         made = [types[each](site, number, number | each << 32, limit) for each in transitions if each in types]
-        site.probes += made
+        site.probes = (*site.probes, *made)
         site.recorder = self
         return made
+
+    def bind(self, code: CodeType, plan: Plan, module: str) -> CodeType:
+        """Return a copy of code with probes where the plan has places for them."""
+        return bind_copies(self, code, plan, module)
+
+    def monitor(
+        self, meet: Callable[[CodeType, Any], object], disable: object, foreign: set[str], *, before: bool
+    ) -> Monitor:
+        """Return callbacks for `sys.monitoring`."""
+        from narrative_auto.recorder.monitor import PureMonitor
+
+        return PureMonitor(self, meet, disable, foreign, before=before)
 
     def silence(self, site: Site) -> None:
         """Let the site's probes report nothing and cost next to nothing."""
@@ -140,21 +140,33 @@ class PureRecorder:
             self._lane_count += 1
             number = self._lane_count
         lane = Lane(number, RING_RECORDS if number == 1 else THREAD_RING_RECORDS, self._wake)
-        self.lanes.append(lane)
+        self._lanes.append(lane)
         self._local.lane = lane
         self._local.retiring = _Retiring(self._retire, lane)
         return lane
 
-    def current_lane(self) -> Lane | None:
-        """Return the calling thread's lane, or None if it reached no probe."""
+    @property
+    def lanes(self) -> list[int]:
+        """The numbers of the lanes of threads that live."""
+        return [lane.number for lane in list(self._lanes)]
+
+    def current_lane(self) -> int | None:
+        """Return the number of the calling thread's lane, or None if it reached no probe."""
+        lane = self._lane_here()
+        return lane.number if lane is not None and lane.number else None
+
+    def _lane_here(self) -> Lane | None:
         lane: Lane | None = getattr(self._local, "lane", None)
         return lane
 
+    def _lane(self, number: int) -> Lane:
+        return next(lane for lane in list(self._lanes) if lane.number == number)
+
     def _retire(self, lane: Lane) -> None:
         with self._lock:
-            if lane not in self.lanes:
+            if lane not in self._lanes:
                 return
-            self.lanes.remove(lane)
+            self._lanes.remove(lane)
             for row in lane.rows():
                 self._fold(self._retired, row)
             self._retired_notable += lane.notable
@@ -175,7 +187,7 @@ class PureRecorder:
         """Return the totals of every pair of caller and callee, in the order of their first calls."""
         edges: dict[tuple[int, int], Edge] = {}
         with self._lock:
-            lanes = list(self.lanes)
+            lanes = list(self._lanes)
             for key, retired in self._retired.items():
                 edges[key] = retired.copy()
         for lane in lanes:
@@ -191,13 +203,13 @@ class PureRecorder:
     @property
     def records(self) -> int:
         """The number of records written so far."""
-        return self._retired_records + sum(lane.head for lane in list(self.lanes)) // WORDS_PER_RECORD
+        return self._retired_records + sum(lane.head for lane in list(self._lanes)) // WORDS_PER_RECORD
 
     def drain(self) -> tuple[list[NotableCall], int]:
         """Return the notable calls since the last drain, by their end, and how many were dropped."""
         with self._lock:
             taken, self._retired_notable = self._retired_notable, []
-            lanes = list(self.lanes)
+            lanes = list(self._lanes)
         dropped = 0
         for lane in lanes:
             mine = lane.notable[:]
@@ -211,7 +223,7 @@ class PureRecorder:
     def open_calls(self) -> list[OpenCall]:
         """Return the calls that are running in any thread, outermost first within a lane, then the suspended ones."""
         calls = []
-        for lane in list(self.lanes):
+        for lane in list(self._lanes):
             caller_started = 0
             for depth, entry in enumerate(lane.stack[1:]):
                 started = started_at(entry)
@@ -221,8 +233,9 @@ class PureRecorder:
             calls.append(OpenCall(entry[NUMBER], entry[LANE], entry[STARTED], 0, 0))  # noqa: PERF401 - as above
         return calls
 
-    def last_records(self, lane: Lane, count: int) -> list[tuple[int, int, int]]:
-        """Return the lane's last records, oldest first, as (ns, site number, transition)."""
+    def last_records(self, number: int, count: int) -> list[tuple[int, int, int]]:
+        """Return a lane's last records, oldest first, as (ns, site number, transition)."""
+        lane = self._lane(number)
         size = lane.mask + 1
         head = lane.head
         first = max(0, head - min(size, count * WORDS_PER_RECORD))
@@ -234,9 +247,13 @@ class PureRecorder:
             records.append((ring[at], word & 0xFFFFFFFF, word >> 32))
         return records
 
-    def unwound(self, lane: Lane) -> list[tuple[int, int, int, int]]:
+    def unwound(self, number: int) -> list[tuple[int, int, int, int]]:
         """Return the calls that exceptions left last, by their end: (id of the exception, site, start, end)."""
-        return list(lane.unwound)
+        return list(self._lane(number).unwound)
+
+    def depth(self, number: int) -> int:
+        """Return how many calls a lane's shadow stack holds."""
+        return len(self._lane(number).stack) - 1
 
     def before_fork(self) -> None:
         """Let no other thread hold our lock while the process forks; `after_fork` or `begin_child` follows."""
@@ -244,16 +261,16 @@ class PureRecorder:
 
     def after_fork(self) -> None:
         """Go on in the parent process, where nobody listens until there is something to tell."""
-        for lane in self.lanes:
+        for lane in self._lanes:
             lane.wake = self._wake
         self._lock.release()
 
     def begin_child(self) -> None:
         """Forget what the parent process recorded, in a child of fork; calls that are open stay open."""
         self._lock = _thread.RLock()
-        lane = self.current_lane()
-        self.lanes = [lane] if lane is not None else []
-        self._lane_count = len(self.lanes)
+        lane = self._lane_here()
+        self._lanes = [lane] if lane is not None else []
+        self._lane_count = len(self._lanes)
         self._retired, self._retired_notable, self._retired_records = {}, [], 0
         if lane is None:
             return
@@ -276,28 +293,14 @@ class PureRecorder:
         for depth in (IN_CODE, BY_CALLBACK):
             for kind in (FUNCTION, GENERATOR):
                 site = scratch.sites.add("", "", "", 0, kind)
-                probes = {each: scratch.probe(site, each, depth) for each in (START, RETURN, UNWIND, YIELD, RESUME)}
-                for outer in (probes[START], probes[START], probes[YIELD], probes[RESUME], probes[RETURN]):
-                    not outer  # noqa: B018 - what instrumented code does
-                not probes[START]
-                not probes[START]
-                probes[UNWIND] == RecursionError()  # noqa: B015 - the same
+                start, *others, unwind = scratch.probes(site, (START, YIELD, RESUME, RETURN, UNWIND), depth)
+                for probe in (start, start, *others):
+                    not probe  # noqa: B018 - what instrumented code does
+                not start
+                not start
+                unwind == RecursionError()  # noqa: B015 - the same
 
-    def cost_per_record(self) -> float:
-        """Measure on this machine, now: the ns that one record costs, by some thousand calls of a site of its own."""
-        scratch = PureRecorder(min_duration=1 << 62)
-        site = scratch.sites.add("", "", "", 0, FUNCTION)
-        start, leave = scratch.probe(site, START), scratch.probe(site, RETURN)
-        rounds = range(2_000)
-        best = 1 << 62
-        for _ in range(3):
-            before = time.perf_counter_ns()
-            for _ in rounds:
-                pass
-            between = time.perf_counter_ns()
-            for _ in rounds:
-                not start  # noqa: B018 - what an instrumented function does on its way in
-                not leave  # noqa: B018 - and out
-            after = time.perf_counter_ns()
-            best = min(best, after - between - (between - before))
-        return max(0.0, best / (2 * len(rounds)))
+    @staticmethod
+    def scratch() -> PureRecorder:
+        """Return an empty recorder in which nothing is notable."""
+        return PureRecorder(1 << 62)

@@ -11,7 +11,29 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
+    Description = tuple[str, str, str, int, str]
+    """(module, qualified name, file, line, kind) of a site."""
+
 FUNCTION, GENERATOR, COROUTINE, ASYNC_GENERATOR = "function", "generator", "coroutine", "async generator"
+
+_CO_GENERATOR = 0x20
+_CO_COROUTINE = 0x80
+_CO_ITERABLE_COROUTINE = 0x100
+_CO_ASYNC_GENERATOR = 0x200
+
+CAN_SUSPEND = _CO_GENERATOR | _CO_COROUTINE | _CO_ITERABLE_COROUTINE | _CO_ASYNC_GENERATOR
+"""The flags of code of which a function has one whose calls can be suspended."""
+
+_KINDS = (
+    (_CO_ASYNC_GENERATOR, ASYNC_GENERATOR),
+    (_CO_COROUTINE | _CO_ITERABLE_COROUTINE, COROUTINE),
+    (_CO_GENERATOR, GENERATOR),
+)
+
+
+def kind_of(code: CodeType) -> str:
+    """Return the kind of a function by its code."""
+    return next((kind for flags, kind in _KINDS if code.co_flags & flags), FUNCTION)
 
 
 class Site:
@@ -26,7 +48,8 @@ class Site:
         kind: "function", "generator", "coroutine" or "async generator".
         marked: the program gave it a name of its own, so each of its calls is notable.
         released: it reports nothing any more.
-        probes, recorder: what reports here, and to whom.
+        probes: those of the pure recorder that report here.
+        recorder: to whom it reports.
     """
 
     __slots__ = (
@@ -53,7 +76,7 @@ class Site:
         self.kind = kind
         self.marked = False
         self.released = False
-        self.probes: list[Any] = []
+        self.probes: tuple[Any, ...] = ()
         self.recorder: Any = None
 
     @property
@@ -75,11 +98,19 @@ def site_in(code: CodeType) -> Site | None:
 class SiteTable:
     """All sites of the process, by number.
 
+    Args:
+        recorder: whose they are, if it may leave sites undescribed.
+
+    Attributes:
+        described: by number, each site or, until somebody asks for it, what it is made of: a warm start loads
+            thousands of functions and asks for few.
+
     A site that is instrumented again (a reloaded module) gets a new number: its records may be in the ring still.
     """
 
-    def __init__(self) -> None:
-        self._sites: list[Site] = [Site(0, "", "", "", 0, FUNCTION)]
+    def __init__(self, recorder: Any = None) -> None:
+        self._recorder = recorder
+        self.described: list[Site | Description] = [Site(0, "", "", "", 0, FUNCTION)]
         self._of_code: dict[int, tuple[Site, object]] = {}
 
     def bind(self, code: CodeType, site: Site) -> None:
@@ -94,19 +125,27 @@ class SiteTable:
     def add(self, module: str, qualname: str, filename: str, line: int, kind: str) -> Site:
         """Return a new site. Appending to a list is atomic, so two importing threads get two numbers."""
         site = Site(0, module, qualname, filename, line, kind)
-        self._sites.append(site)
-        number = len(self._sites) - 1
+        self.described.append(site)
+        number = len(self.described) - 1
         # Another thread may have appended between the two lines: then ours stands a little further down.
-        while self._sites[number] is not site:
+        while self.described[number] is not site:
             number -= 1
         site.number = number
         return site
 
     def __getitem__(self, number: int) -> Site:
-        return self._sites[number]
+        made = self.described[number]
+        if isinstance(made, Site):
+            return made
+        site = Site(number, *made)
+        site.recorder = self._recorder
+        now = self.described[number]
+        if now.__class__ is tuple:  # no call since the line above: no other thread comes between
+            self.described[number] = now = site
+        return now  # type: ignore[return-value]
 
     def __len__(self) -> int:
-        return len(self._sites) - 1
+        return len(self.described) - 1
 
     def __iter__(self) -> Iterator[Site]:
-        return iter(self._sites[1:])
+        return (self[number] for number in range(1, len(self.described)))

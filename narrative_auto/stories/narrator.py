@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from narrative_auto.errors import guarded
+from narrative_auto.recorder.base import cost_per_record
 from narrative_auto.stories.ticker import Ticker
 
 TYPE_CHECKING = False
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from narrative_auto.recorder.pure import PureRecorder
+    from narrative_auto.recorder.base import Recorder
     from narrative_auto.recorder.readings import NotableCall, OpenCall
     from narrative_auto.stories.events import StageTotal
 
@@ -44,7 +45,7 @@ class Narrator:
 
     def __init__(
         self,
-        recorder: PureRecorder,
+        recorder: Recorder,
         story_id: str,
         story_name: str,
         parent_story_id: str,
@@ -270,7 +271,7 @@ class Narrator:
         self._deliver_notable()
         totals = self.totals()
         seconds = (ended - self.started) / 1e9
-        cost = self.recorder.records * self.recorder.cost_per_record() / 1e9 + other_cost
+        cost = self.recorder.records * cost_per_record(self.recorder) / 1e9 + other_cost
         share = min(1.0, cost / seconds) if seconds else 0.0
         self._deliver(
             StoryTotals(

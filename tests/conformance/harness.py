@@ -16,23 +16,22 @@ from narrative_auto.instrument.engines.settrace import SettraceEngine
 from narrative_auto.instrument.scope import Scope
 from narrative_auto.recorder.lane import Lane
 from narrative_auto.recorder.layout import TRANSITIONS
+from narrative_auto.recorder.native import NativeRecorder
 from narrative_auto.recorder.pure import PureRecorder
 
 if TYPE_CHECKING:
     from narrative_auto.instrument.engines.base import Engine
+    from narrative_auto.recorder.base import Recorder
 
 
 class KeepingRecorder(PureRecorder):
-    """The pure recorder; the rings of threads that have ended can still be read."""
+    """The pure recorder; the rings of threads that have ended can still be read, as those of the compiled one can."""
 
     def __init__(self) -> None:
-        self.kept: list[Lane] = []
         super().__init__(min_duration=1 << 62)
 
-    def open_lane(self) -> Lane:
-        lane = super().open_lane()
-        self.kept.append(lane)
-        return lane
+    def _retire(self, lane: Lane) -> None:
+        pass
 
 
 def _plain(module: str, function: str, reason: str) -> None:
@@ -46,7 +45,7 @@ ENGINES: dict[str, Callable[[Scope], Engine]] = {
 if sys.version_info >= (3, 12):
     ENGINES["monitoring"] = MonitoringEngine
 
-RECORDERS: dict[str, Callable[[], KeepingRecorder]] = {"pure": KeepingRecorder}
+RECORDERS: dict[str, Callable[[], Recorder]] = {"native": lambda: NativeRecorder(1 << 62), "pure": KeepingRecorder}
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Bench:
         folder: the application's folder.
     """
 
-    def __init__(self, engine: Engine, recorder: KeepingRecorder, folder: Path) -> None:
+    def __init__(self, engine: Engine, recorder: Recorder, folder: Path) -> None:
         self.engine = engine
         self.recorder = recorder
         self.folder = folder
@@ -95,8 +94,8 @@ class Bench:
         """Return what was recorded, by time, at the sites whose qualified name is wanted."""
         sites = self.recorder.sites
         records = [
-            (at, Report(TRANSITIONS[kind], sites[site].qualname, lane.number))
-            for lane in self.recorder.kept
+            (at, Report(TRANSITIONS[kind], sites[site].qualname, lane))
+            for lane in sorted(self.recorder.lanes)
             for at, site, kind in self.recorder.last_records(lane, 1 << 20)
         ]
         records.sort(key=lambda record: record[0])
@@ -106,7 +105,7 @@ class Bench:
     def depth(self) -> int:
         """How many calls this thread's shadow stack holds."""
         lane = self.recorder.current_lane()
-        return len(lane.stack) - 1 if lane is not None else 0
+        return self.recorder.depth(lane) if lane is not None else 0
 
     def calls(self, name: str) -> int:
         """Return how many calls of a function were counted."""

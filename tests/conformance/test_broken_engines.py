@@ -10,8 +10,9 @@ import pytest
 
 from narrative_auto.instrument.engines.rewrite import RewriteEngine
 from narrative_auto.instrument.in_place import instrument_existing
+from narrative_auto.recorder.base import bind_copies
 from narrative_auto.recorder.layout import RESUME, RETURN, UNWIND
-from tests.conformance.harness import KeepingRecorder, bench
+from tests.conformance.harness import bench
 from tests.conformance.scenarios import SCENARIOS
 from tests.conformance.test_conformance import observe
 
@@ -19,20 +20,23 @@ if TYPE_CHECKING:
     from types import CodeType
 
     from narrative_auto.instrument.scope import Scope
-    from narrative_auto.recorder.pure import PureRecorder
+    from narrative_auto.recorder.base import Recorder
     from narrative_auto.recorder.sites import Site
 
 
 class _Miswired:
     """A recorder whose probes are not what was asked for."""
 
-    def __init__(self, recorder: PureRecorder, change: Any) -> None:
+    def __init__(self, recorder: Recorder, change: Any) -> None:
         self._recorder = recorder
         self._change = change
         self.sites = recorder.sites
 
     def probes(self, site: Site, transitions: tuple[int, ...]) -> list[object]:
         return [self._change(self._recorder, site, each) for each in transitions]
+
+    def bind(self, code: CodeType, plan: Any, module: str) -> CodeType:
+        return bind_copies(self, code, plan, module)  # type: ignore[arg-type]
 
 
 class _UnwindAsReturn:
@@ -47,14 +51,14 @@ class _UnwindAsReturn:
     __hash__ = object.__hash__
 
 
-def _naive(recorder: PureRecorder, site: Site, transition: int) -> object:
+def _naive(recorder: Recorder, site: Site, transition: int) -> object:
     if transition == UNWIND:
-        return _UnwindAsReturn(recorder.probe(site, RETURN))
-    return recorder.probe(site, transition)
+        return _UnwindAsReturn(recorder.probes(site, (RETURN,))[0])
+    return recorder.probes(site, (transition,))[0]
 
 
-def _forgetful(recorder: PureRecorder, site: Site, transition: int) -> object:
-    return True if transition == RESUME else recorder.probe(site, transition)
+def _forgetful(recorder: Recorder, site: Site, transition: int) -> object:
+    return True if transition == RESUME else recorder.probes(site, (transition,))[0]
 
 
 class _Miswiring(RewriteEngine):
@@ -62,7 +66,7 @@ class _Miswiring(RewriteEngine):
         super().__init__(scope, lambda *_: None)
         self._change = change
 
-    def start(self, recorder: PureRecorder) -> None:
+    def start(self, recorder: Recorder) -> None:
         super().start(recorder)
         self._recorder = _Miswired(recorder, self._change)  # type: ignore[assignment]
 
@@ -96,7 +100,7 @@ def noticed(engine: Any, folder: Path) -> set[str]:
     for scenario in SCENARIOS:
         if "65 535" in scenario.name or "stack" in scenario.name:
             continue
-        with bench(engine, "pure", folder) as started:
+        with bench(engine, "native", folder) as started:
             if isinstance(started.engine, _Wrapping):
                 plain_load, taker = started.load, started.engine
 
@@ -134,11 +138,10 @@ def test_functions_that_are_reached_too_late_are_noticed(tmp_path: Path) -> None
 
 def test_in_place_reaches_what_names_do_not(tmp_path: Path) -> None:
     """The same, done right."""
-    with bench("rewrite", "pure", tmp_path) as started:
+    with bench("rewrite", "native", tmp_path) as started:
         module = started.load("def f(): return 1\nheld = [f]\ndel f\n", instrument=False)
         engine = started.engine
         assert isinstance(engine, RewriteEngine)
-        assert isinstance(started.recorder, KeepingRecorder)
         assert instrument_existing(engine, [module]) == ["program"]
         module.held[0]()
         assert started.calls("f") == 1

@@ -190,5 +190,5 @@ def test_random_programs_live_as_before_and_report_what_the_model_expects(folder
 def test_a_broken_engine_is_noticed(folder: Path, change: Any) -> None:
     """An exception that is told as a return, or a resumption that is not told."""
     broken = {"broken": functools.partial(_Miswiring, change=change)}
-    with pytest.raises(AssertionError, match="broken with pure"):
+    with pytest.raises(AssertionError, match="broken with native"):
         survives(broken, folder, max_examples=100, phases=[Phase.generate])

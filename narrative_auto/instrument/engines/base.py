@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from narrative_auto.recorder.sites import ASYNC_GENERATOR, COROUTINE, FUNCTION, GENERATOR
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, FunctionType
     from typing import Protocol
 
     from narrative_auto.instrument.engines.rewrite import Prepared
-    from narrative_auto.recorder.pure import PureRecorder
+    from narrative_auto.recorder.base import Recorder
     from narrative_auto.recorder.sites import Site
 
     class Engine(Protocol):
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
         name: str
         capabilities: frozenset[str]
 
-        def start(self, recorder: PureRecorder) -> None:
+        def start(self, recorder: Recorder) -> None:
             """Begin to report to `recorder`.
 
             Raises:
@@ -101,22 +99,3 @@ def site_of(function: FunctionType) -> tuple[Engine, Site] | None:
 
 CO_OPTIMIZED = 0x1
 """The flag of a function's code; class bodies and modules lack it."""
-
-_CO_GENERATOR = 0x20
-_CO_COROUTINE = 0x80
-_CO_ITERABLE_COROUTINE = 0x100
-_CO_ASYNC_GENERATOR = 0x200
-
-CAN_SUSPEND = _CO_GENERATOR | _CO_COROUTINE | _CO_ITERABLE_COROUTINE | _CO_ASYNC_GENERATOR
-"""The flags of which a function has one whose calls can be suspended."""
-
-_KINDS = (
-    (_CO_ASYNC_GENERATOR, ASYNC_GENERATOR),
-    (_CO_COROUTINE | _CO_ITERABLE_COROUTINE, COROUTINE),
-    (_CO_GENERATOR, GENERATOR),
-)
-
-
-def kind_of(code: CodeType) -> str:
-    """Return the kind of a function, as sites have it, by its code."""
-    return next((kind for flags, kind in _KINDS if code.co_flags & flags), FUNCTION)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from narrative_auto.instrument.engines.base import Engine
     from narrative_auto.instrument.exit_watch import ExitWatch
     from narrative_auto.instrument.scope import Scope
-    from narrative_auto.recorder.pure import PureRecorder
+    from narrative_auto.recorder.base import Recorder
 
 BEST = {
     (3, 11): "rewrite",
@@ -69,7 +69,7 @@ class Engines:
 
 def start(
     wanted: str,
-    recorder: PureRecorder,
+    recorder: Recorder,
     scope: Scope,
     leave_plain: Callable[[str, str, str], None],
     main: ExitWatch | None,

@@ -20,18 +20,18 @@ from narrative_auto.instrument.engines.base import (
     SEES_THROW,
     SURVIVES_OVERFLOW,
 )
-from narrative_auto.instrument.engines.watched import WatchedCode
+from narrative_auto.instrument.engines.watched import Watched, WatchedCode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from _weakref import ref
+    from collections.abc import Callable, Mapping
     from types import CodeType, FunctionType
     from typing import Any
 
-    from narrative_auto.instrument.engines.watched import Watched
     from narrative_auto.instrument.exit_watch import ExitWatch
     from narrative_auto.instrument.scope import Scope
-    from narrative_auto.recorder.pure import PureRecorder
+    from narrative_auto.recorder.base import Monitor, Recorder
     from narrative_auto.recorder.sites import Site
 
 FREE_TOOLS = (4, 3)
@@ -39,9 +39,6 @@ FREE_TOOLS = (4, 3)
 profilers and optimizers have ids of their own."""
 
 OWNER = "narrative_auto"
-
-_LATER = object()
-"""A code object could not be met where the stack ends; the next call of the program's own does not fit there either."""
 
 
 class MonitoringEngine:
@@ -63,13 +60,13 @@ class MonitoringEngine:
         self._scope = scope
         self._is_on = is_on
         self._main = main
-        self._main_code: CodeType | None = None
         self._tool = -1
         self._watched: WatchedCode | None = None
-        self._known: dict[int, Watched] = {}
+        self._monitor: Monitor | None = None
+        self._recorder: Recorder | None = None
         self._local = self._everywhere = self._unwinding = self._ending = 0
 
-    def start(self, recorder: PureRecorder) -> None:
+    def start(self, recorder: Recorder) -> None:
         """Take a free tool id and meet all code from here on.
 
         Raises:
@@ -84,8 +81,8 @@ class MonitoringEngine:
             owners = " and ".join(str(owner) for owner in taken.values())
             raise DeclinedError(f"the free tool ids of sys.monitoring are taken by {owners}")
         monitoring.use_tool_id(self._tool, OWNER)
-        self._watched = WatchedCode(recorder, self._scope, self._is_on)
-        self._known = self._watched.known
+        self._recorder = recorder
+        self._watched = WatchedCode(recorder, self._scope, self._is_on, self._watch)
         base.started.append(self)
         events = monitoring.events
         self._local = events.PY_START | events.PY_RETURN | events.PY_YIELD | events.PY_RESUME
@@ -96,13 +93,16 @@ class MonitoringEngine:
             self._unwinding = unwinding
         self._everywhere = events.PY_START
         self._ending = events.PY_RETURN
+        self._monitor = watching = recorder.monitor(
+            self._met, monitoring.DISABLE, self._watched.foreign, before=facts.SIGNALS_BEFORE_START
+        )
         for event, callback in (
-            (events.PY_START, self._make_start()),
-            (events.PY_RETURN, self._make_leave()),
-            (events.PY_YIELD, self._make_suspend()),
-            (events.PY_RESUME, self._make_resume()),
-            (events.PY_THROW, self._make_throw()),
-            (events.PY_UNWIND, self._make_unwind()),
+            (events.PY_START, watching.started),
+            (events.PY_RETURN, watching.returned),
+            (events.PY_YIELD, watching.yielded),
+            (events.PY_RESUME, watching.resumed),
+            (events.PY_THROW, watching.thrown),
+            (events.PY_UNWIND, watching.unwound),
         ):
             monitoring.register_callback(self._tool, event, callback)
         self._set_all(self._everywhere)
@@ -120,15 +120,17 @@ class MonitoringEngine:
     def release(self, site: Site) -> None:
         """Switch a site's events off; its code runs as if nobody watched."""
         site.released = True
+        if self._recorder is not None:
+            self._recorder.silence(site)
         for watched in self._watched.at(site) if self._watched is not None else ():
-            watched.released = True
             self._set_local(watched, 0)
 
     def restore(self, site: Site) -> None:
         """Switch a site's events on again."""
         site.released = False
+        if self._recorder is not None:
+            self._recorder.unsilence(site)
         for watched in self._watched.at(site) if self._watched is not None else ():
-            watched.released = False
             # A disabled event comes back when the code object is seen without it once, and then with it again.
             self._set_all(0)
             self._set_local(watched, self._ending)
@@ -144,10 +146,12 @@ class MonitoringEngine:
         monitoring = sys.monitoring
         tool, self._tool = self._tool, -1  # other threads may be in a callback still
         monitoring.set_events(tool, 0)
-        for watched in list(self._known.values()):
+        for watched in list(self._watched.known.values()) if self._watched is not None else ():
             code = watched.code()
             if code is not None:
                 monitoring.set_local_events(tool, code, 0)
+                if self._monitor is not None:
+                    self._monitor.forget(code)
         events = monitoring.events
         for event in (
             *(events.PY_START, events.PY_RETURN, events.PY_YIELD),
@@ -155,6 +159,13 @@ class MonitoringEngine:
         ):
             monitoring.register_callback(tool, event, None)
         monitoring.free_tool_id(tool)
+
+    def _watch(self, code: ref[CodeType], site: Site) -> Watched:
+        """Let a code object report to a site; without events so far."""
+        there = code()
+        if there is not None and self._monitor is not None:
+            self._monitor.watch(there, site)
+        return Watched(code, site)
 
     def _set_local(self, watched: Watched, events: int) -> None:
         code = watched.code()
@@ -172,113 +183,34 @@ class MonitoringEngine:
             self._everywhere |= self._unwinding
             self._set_all(self._everywhere)
 
-    def _meet(self, code: CodeType, offset: int) -> Watched | object | None:
-        """Arm a code object that starts for the first time, if it is of the scope."""
-        names = sys._getframe(3).f_globals  # noqa: SLF001 - this method, `guarded`, the callback, what starts
+    def _met(self, code: CodeType, names: Mapping[str, Any]) -> object:
+        """Take in a code object that starts unwatched; return what the interpreter is to get."""
+        answer = guarded_within("watching a function", self._meet, code, names)
+        return None if answer or sys.version_info < (3, 12) else sys.monitoring.DISABLE
+
+    def _meet(self, code: CodeType, names: Mapping[str, Any]) -> bool:
+        """Arm a code object that starts for the first time, if it is of the scope; return whether it is to come again."""
         code_of = self._watched
         if code_of is None:
-            return None
+            return False
         try:
             if self._main is not None and not self._main.begun and code_of.is_main(code, names):
                 self._watch_main(code, self._main)
-            watched = code_of.meet(code, names)
-            if watched is not None:
-                watched.entry = offset
+            watched = code_of.known.get(id(code)) or code_of.meet(code, names)  # known by a mark before it first ran
+            if watched is not None and not watched.site.released:
                 self._set_local(watched, self._local)
         except RecursionError:
-            return _LATER
+            return True  # it could not be met where the stack ends; the program's own next call does not fit there either
         except ValueError:
             if self._tool >= 0:
                 raise
-            return _LATER  # another thread has stopped us meanwhile
-        return watched
+            return True  # another thread has stopped us meanwhile
+        return watched is not None
 
     def _watch_main(self, code: CodeType, main: ExitWatch) -> None:
         main.begun = True
-        self._main_code = code
+        if self._monitor is not None:
+            self._monitor.watch_unwinding(code, main)
         self._watch_unwinding()
         if facts.UNWINDS_LOCALLY and sys.version_info >= (3, 12):
             sys.monitoring.set_local_events(self._tool, code, sys.monitoring.events.PY_UNWIND)
-
-    # The callbacks are closures, as the recorder's probes are: a cell is read faster than an attribute.
-
-    def _make_start(self) -> Any:
-        known = self._known
-        disable: object = None
-        if sys.version_info >= (3, 12):
-            disable = sys.monitoring.DISABLE
-        meet = self._meet
-
-        def started(code: CodeType, offset: int) -> object:
-            watched = known.get(id(code))
-            if watched is None:
-                met = guarded_within("watching a function", meet, code, offset)
-                if met is None:
-                    return disable
-                if met is _LATER:
-                    return None
-                watched = known[id(code)]
-            elif watched.released:
-                return disable
-            elif watched.entry < 0:  # known by a mark before it first ran
-                guarded_within("watching a function", meet, code, offset)
-            watched.start()
-            return None
-
-        return started
-
-    def _make_leave(self) -> Any:
-        known = self._known
-
-        def returned(code: CodeType, offset: int, value: object) -> None:  # noqa: ARG001 - the interpreter's signature
-            watched = known.get(id(code))
-            if watched is not None:
-                watched.leave()
-
-        return returned
-
-    def _make_suspend(self) -> Any:
-        known = self._known
-
-        def yielded(code: CodeType, offset: int, value: object) -> None:  # noqa: ARG001 - the same
-            watched = known.get(id(code))
-            if watched is not None:
-                watched.suspend()
-
-        return yielded
-
-    def _make_resume(self) -> Any:
-        known = self._known
-
-        def resumed(code: CodeType, offset: int) -> None:  # noqa: ARG001 - the same
-            watched = known.get(id(code))
-            if watched is not None:
-                watched.resume()
-
-        return resumed
-
-    def _make_throw(self) -> Any:
-        known = self._known
-
-        def thrown(code: CodeType, offset: int, error: BaseException) -> None:  # noqa: ARG001 - the same
-            watched = known.get(id(code))
-            if watched is not None and offset > watched.entry >= 0 and not watched.released:
-                watched.resume()
-
-        return thrown
-
-    def _make_unwind(self) -> Any:
-        known = self._known
-        main = self._main
-        before = 0 if facts.SIGNALS_BEFORE_START else -1
-
-        def unwound(code: CodeType, offset: int, error: BaseException) -> None:
-            watched = known.get(id(code))
-            if watched is not None:
-                # An exception at or before the instruction that reports START leaves a call that never began.
-                if offset > watched.entry + before and watched.entry >= 0 and not watched.released:
-                    watched.unwind(error)
-            elif code is self._main_code:
-                main == error  # noqa: B015 - told by comparing, as a probe is
-
-        return unwound

@@ -5,16 +5,14 @@ from __future__ import annotations
 from narrative_auto.errors import DeclinedError
 from narrative_auto.instrument.engines import base, facts
 from narrative_auto.instrument.engines.base import (
-    CAN_SUSPEND,
     CO_OPTIMIZED,
     KEEPS_MONITORING,
     KEEPS_TRACER,
     SEES_CLOSE,
     SEES_THROW,
     SURVIVES_OVERFLOW,
-    kind_of,
 )
-from narrative_auto.recorder.sites import FUNCTION, site_in
+from narrative_auto.recorder.sites import site_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,12 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from narrative_auto.instrument.scope import Scope
-    from narrative_auto.recorder.pure import PureRecorder
+    from narrative_auto.recorder.base import Plan, Recorder
     from narrative_auto.recorder.sites import Site
-
-    Plan = tuple[tuple[int, ...], tuple[tuple[int, Any], ...]]
-    """Where the probes of a code object go: the transitions of its own, last among its constants in this order, and
-    (index among its constants, plan) of each nested code object that has a plan."""
 
 VERSION = 1
 """Of what this engine makes of code; a cache knows by it what an earlier release made."""
@@ -69,9 +63,9 @@ class RewriteEngine:
     def __init__(self, scope: Scope, leave_plain: Callable[[str, str, str], None]) -> None:
         self._scope = scope
         self._leave_plain = leave_plain
-        self._recorder: PureRecorder | None = None
+        self._recorder: Recorder | None = None
 
-    def start(self, recorder: PureRecorder) -> None:
+    def start(self, recorder: Recorder) -> None:
         """Report to `recorder` from here on.
 
         Raises:
@@ -103,7 +97,7 @@ class RewriteEngine:
             self._leave_plain(module, qualname, reason)
         if prepared.plan is None or self._recorder is None:
             return prepared.code
-        return self._bind(prepared.code, prepared.plan, module, self._recorder)
+        return self._recorder.bind(prepared.code, prepared.plan, module)
 
     def site(self, function: FunctionType) -> Site | None:
         """Return the site whose probes a function's code holds."""
@@ -161,14 +155,3 @@ class RewriteEngine:
             transitions.clear()
             declined.append((code.co_qualname, str(why)))
             return code
-
-    def _bind(self, code: CodeType, plan: Plan, module: str, recorder: PureRecorder) -> CodeType:
-        transitions, nested = plan
-        constants = list(code.co_consts)
-        for index, inner in nested:
-            constants[index] = self._bind(constants[index], inner, module, recorder)
-        if transitions:
-            kind = FUNCTION if not code.co_flags & CAN_SUSPEND else kind_of(code)
-            site = recorder.sites.add(module, code.co_qualname, code.co_filename, code.co_firstlineno, kind)
-            constants[-len(transitions) :] = recorder.probes(site, transitions)
-        return code.replace(co_consts=tuple(constants))

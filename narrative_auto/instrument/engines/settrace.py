@@ -21,7 +21,10 @@ from narrative_auto.instrument.engines.base import (
     SEES_EXISTING,
     SEES_THROW,
 )
-from narrative_auto.instrument.engines.watched import WatchedCode
+from narrative_auto.instrument.engines.watched import Watched, WatchedCode
+from narrative_auto.recorder.base import BY_CALLBACK
+from narrative_auto.recorder.layout import RESUME, RETURN, START, UNWIND, YIELD
+from narrative_auto.recorder.sites import FUNCTION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,16 +32,37 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType, FunctionType
     from typing import Any
 
-    from narrative_auto.instrument.engines.watched import Watched
     from narrative_auto.instrument.exit_watch import ExitWatch
     from narrative_auto.instrument.scope import Scope
-    from narrative_auto.recorder.pure import PureRecorder
+    from narrative_auto.recorder.base import Recorder
     from narrative_auto.recorder.sites import Site
 
 _RETURNS = frozenset(opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in opmap)
 
 _SUSPENSIONS = frozenset({opmap["YIELD_VALUE"], opmap["RESUME"]})
 """Where a suspended frame is: at its YIELD_VALUE, from 3.13 on at the RESUME behind it."""
+
+
+class TracedCode(Watched):
+    """A code object that reports: what to call at its transitions.
+
+    Attributes:
+        start, leave, suspend, resume: report START, RETURN, YIELD and RESUME.
+        left: reports UNWIND, given the exception's identity and type.
+        entry: the offset of the instruction at which the function begins to run; -1 before that was seen.
+    """
+
+    __slots__ = ("entry", "leave", "left", "resume", "start", "suspend")
+
+    def __init__(self, code: ref[CodeType], site: Site, probes: list[Any]) -> None:
+        super().__init__(code, site)
+        self.entry = -1
+        start, leave, unwind, *others = probes
+        self.start: Callable[[], bool] = start.__bool__
+        self.leave: Callable[[], bool] = leave.__bool__
+        self.left: Callable[[int, type], None] = unwind.left
+        # A plain function has neither; to report something else would be worse than to report nothing.
+        self.suspend, self.resume = (other.__bool__ for other in others) if site.kind != FUNCTION else (bool, bool)
 
 
 class SettraceEngine:
@@ -67,11 +91,19 @@ class SettraceEngine:
         self._before_in_threads: Any = None
         self._trace: Any = None
 
-    def start(self, recorder: PureRecorder) -> None:
+    def start(self, recorder: Recorder) -> None:
         """Become the trace function of this thread and of those that `threading` starts from here on."""
         import threading  # costs a millisecond or two, which is little here
 
-        self._watched = WatchedCode(recorder, self._scope, self._is_on)
+        probes: dict[int, list[Any]] = {}
+
+        def traced(code: ref[CodeType], site: Site) -> TracedCode:
+            if site.number not in probes:  # code that is compiled again for the same place shares them
+                every = (START, RETURN, UNWIND, YIELD, RESUME)
+                probes[site.number] = recorder.probes(site, every, BY_CALLBACK)
+            return TracedCode(code, site, probes[site.number])
+
+        self._watched = WatchedCode(recorder, self._scope, self._is_on, traced)
         self._before, self._before_in_threads = sys.gettrace(), threading.gettrace()
         self._trace = self._make_trace(self._watched)
         base.started.append(self)
@@ -90,14 +122,10 @@ class SettraceEngine:
     def release(self, site: Site) -> None:
         """Let calls of a site run untraced from here on."""
         site.released = True
-        for watched in self._watched.at(site) if self._watched is not None else ():
-            watched.released = True
 
     def restore(self, site: Site) -> None:
         """Trace the calls of a site again."""
         site.released = False
-        for watched in self._watched.at(site) if self._watched is not None else ():
-            watched.released = False
 
     def stop(self) -> None:
         """Give the place back, where it still is ours."""
@@ -136,7 +164,7 @@ class SettraceEngine:
                         identity = id(code)
                         unseen[identity] = ref(code, partial(unseen.pop, identity))
                         return other
-                if watched.released:
+                if watched.site.released:
                     return other
                 if watched.entry < 0:
                     watched.entry = _entry(code)
@@ -158,7 +186,7 @@ class _Activation:
 
     __slots__ = ("_came_back", "_error", "_other", "_raised_at", "_raised_on", "_watched")
 
-    def __init__(self, watched: Watched, frame: FrameType, other: Any) -> None:
+    def __init__(self, watched: TracedCode, frame: FrameType, other: Any) -> None:
         self._watched = watched
         self._other = other
         self._error: tuple[int, type] = (0, BaseException)

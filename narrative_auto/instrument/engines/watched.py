@@ -9,10 +9,8 @@ from __future__ import annotations
 from _functools import partial  # type: ignore[import-not-found] # functools would import collections
 from _weakref import ref
 
-from narrative_auto.instrument.engines.base import CO_OPTIMIZED, kind_of
-from narrative_auto.recorder.layout import RESUME, RETURN, START, UNWIND, YIELD
-from narrative_auto.recorder.pure import BY_CALLBACK
-from narrative_auto.recorder.sites import FUNCTION, site_in
+from narrative_auto.instrument.engines.base import CO_OPTIMIZED
+from narrative_auto.recorder.sites import kind_of, site_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,42 +19,23 @@ if TYPE_CHECKING:
     from typing import Any
 
     from narrative_auto.instrument.scope import Scope
-    from narrative_auto.recorder.pure import PureRecorder
+    from narrative_auto.recorder.base import Recorder
     from narrative_auto.recorder.sites import Site
 
 
 class Watched:
-    """A code object that reports: what to call at its transitions.
+    """A code object that reports.
 
     Attributes:
+        code: of the function; a weak reference.
         site: where it reports to.
-        start, leave, suspend, resume: report START, RETURN, YIELD and RESUME.
-        unwind: reports UNWIND, given the exception.
-        left: reports UNWIND, given the exception's identity and type.
-        entry: the offset of the instruction at which the function begins to run; -1 before that was seen.
-        released: it is to be silent.
     """
 
-    __slots__ = ("code", "entry", "leave", "left", "released", "resume", "site", "start", "suspend", "unwind")
+    __slots__ = ("code", "site")
 
-    def __init__(self, code: ref[CodeType], recorder: PureRecorder, site: Site) -> None:
+    def __init__(self, code: ref[CodeType], site: Site) -> None:
         self.code = code
         self.site = site
-        self.entry = -1
-        self.released = site.released
-        # Code that is compiled again for the same place shares the site's probes.
-        probes = {probe.word >> 32: probe for probe in site.probes} or {
-            each: recorder.probe(site, each, BY_CALLBACK) for each in (START, RETURN, UNWIND, YIELD, RESUME)
-        }
-        self.start: Callable[[], bool] = probes[START].__bool__
-        self.leave: Callable[[], bool] = probes[RETURN].__bool__
-        unwinding = probes[UNWIND]
-        self.unwind: Callable[[BaseException], bool] = unwinding.__eq__
-        self.left: Callable[[int, type], None] = unwinding.left
-        suspends = site.kind != FUNCTION
-        # A plain function has neither; to report something else would be worse than to report nothing.
-        self.suspend = probes[YIELD].__bool__ if suspends else bool
-        self.resume = probes[RESUME].__bool__ if suspends else bool
 
 
 class WatchedCode:
@@ -66,17 +45,30 @@ class WatchedCode:
         recorder: gives sites and probes.
         scope: says which modules and functions are stages.
         is_on: says whether code that was not met yet is still to report.
+        make: makes what stands for a code object.
+
+    Attributes:
+        known: what stands for the code objects that report, by identity; of the kind that `make` makes.
+        foreign: files whose code is not of the scope, whatever module runs it.
     """
 
-    def __init__(self, recorder: PureRecorder, scope: Scope, is_on: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        scope: Scope,
+        is_on: Callable[[], bool],
+        make: Callable[[ref[CodeType], Site], Watched],
+    ) -> None:
         self._recorder = recorder
+        self._make = make
+        self.foreign: set[str] = set()
         self._scope = scope
         self._is_on = is_on
         self._files: dict[tuple[str, object], bool] = {}
         self._places: dict[tuple[str, str, str, int], Site] = {}
-        self.known: dict[int, Watched] = {}
+        self.known: dict[int, Any] = {}
 
-    def meet(self, code: CodeType, names: Mapping[str, Any]) -> Watched | None:
+    def meet(self, code: CodeType, names: Mapping[str, Any]) -> Any:
         """Return what to call for a code object that has not been seen before; None if it is to run unseen.
 
         Args:
@@ -94,7 +86,7 @@ class WatchedCode:
         site = self._site(code, module if isinstance(module, str) else "")
         # The callback is not Python: it would be traced where a debugger is at work, and fail at the end of all.
         gone = ref(code, partial(self.known.pop, id(code)))
-        watched = self.known[id(code)] = Watched(gone, self._recorder, site)
+        watched = self.known[id(code)] = self._make(gone, site)
         self._recorder.sites.bind(code, site)
         return watched
 
@@ -103,11 +95,11 @@ class WatchedCode:
         is_main = code.co_name == "<module>" and names.get("__name__") == "__main__"
         return is_main and self.is_application(code.co_filename, names)
 
-    def of(self, function: FunctionType) -> Watched | None:
+    def of(self, function: FunctionType) -> Any:
         """Return what to call for a function's code; None if it is to run unseen."""
         return self.known.get(id(function.__code__)) or self.meet(function.__code__, function.__globals__)
 
-    def at(self, site: Site) -> list[Watched]:
+    def at(self, site: Site) -> list[Any]:
         """Return the code objects that report to a site."""
         return [watched for watched in list(self.known.values()) if watched.site is site]
 
@@ -134,4 +126,6 @@ class WatchedCode:
             else:
                 known = name == "__main__" and not filename.startswith("<frozen ")
             self._files[key] = known
+            if not known and self._scope.is_never_wanted(filename):
+                self.foreign.add(filename)
         return known

@@ -44,7 +44,7 @@ class Module:
     def depth(self) -> int:
         """How many calls the shadow stack of this thread holds."""
         lane = self.recorder.current_lane()
-        return len(lane.stack) - 1 if lane is not None else 0
+        return self.recorder.depth(lane) if lane is not None else 0
 
 
 def test_every_kind_of_function_is_a_stage() -> None:
@@ -129,7 +129,7 @@ def test_a_suspended_generator_is_nobody_s_caller() -> None:
         ("main", "use"): 3,
     }
     assert module.depth == 0
-    assert module.recorder._suspended == {}
+    assert module.recorder.open_calls() == []
 
 
 def test_generators_that_are_closed_dropped_or_thrown_into_end() -> None:
@@ -159,7 +159,7 @@ def test_generators_that_are_closed_dropped_or_thrown_into_end() -> None:
         thrown.throw(OSError("unhandled"))
     assert module.counts == {("", "numbers"): 2, ("", "plain"): 1}
     assert module.depth == 0
-    assert module.recorder._suspended == {}
+    assert module.recorder.open_calls() == []
     errors = {module.recorder.sites[edge.site].name: edge.errors for edge in module.recorder.edges()}
     assert errors == {"numbers": {"OSError": 1}, "plain": {}}
 
@@ -226,7 +226,7 @@ def test_a_generator_may_be_resumed_in_another_thread() -> None:
     assert rest == [2]
     (edge,) = module.recorder.edges()
     assert (edge.calls, edge.total > 0) == (1, True)
-    assert module.recorder._suspended == {}
+    assert module.recorder.open_calls() == []
 
 
 def test_no_stage_takes_functions_and_classes_out() -> None:

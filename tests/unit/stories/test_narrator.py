@@ -73,7 +73,8 @@ class World:
     def _probe(self, name: str, transition: int) -> Any:
         if name not in self._probes:
             site = self.recorder.sites.add("shop", name, "shop.py", 1, FUNCTION)
-            self._probes[name] = {kind: self.recorder.probe(site, kind) for kind in (START, RETURN, UNWIND)}
+            kinds = (START, RETURN, UNWIND)
+            self._probes[name] = dict(zip(kinds, self.recorder.probes(site, kinds), strict=True))
         return self._probes[name][transition]
 
     def start(self, name: str) -> None:
@@ -94,7 +95,7 @@ class World:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("time.perf_counter_ns", clock)
-    monkeypatch.setattr(PureRecorder, "cost_per_record", lambda _: 100.0)
+    monkeypatch.setattr("narrative_auto.stories.narrator.cost_per_record", lambda _: 100.0)
     return clock
 
 
@@ -251,7 +252,7 @@ def test_names_that_two_modules_share_get_the_module_in_front(clock: Clock) -> N
     world = World(clock)
     for module in ("shop.a", "shop.b"):
         site = world.recorder.sites.add(module, "load", f"{module}.py", 1, FUNCTION)
-        assert world.recorder.probe(site, START)
+        assert world.recorder.probes(site, (START,))[0]
     assert [one.name for one in world.narrator.totals()] == ["shop.a.load", "shop.b.load"]
 
 

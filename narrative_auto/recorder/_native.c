@@ -1,0 +1,526 @@
+/* The compiled recorder. `narrative_auto/recorder/native.py` is its face; `pure.py` its twin in Python.
+
+   clock.h: the time; lane.h: a thread's memory; recorder.h: what a transition does; probe.h and monitor.h: how
+   transitions come here, from rewritten code and from the interpreter. This file: how it is all read. */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#ifdef Py_GIL_DISABLED
+#error "the compiled recorder relies on the GIL; without it the one in Python serves"
+#endif
+
+static PyTypeObject *recorder_type;
+
+#include "c/monitor.h"
+#include "c/probe.h"
+
+/* -- making and ending -- */
+
+static int recorder_init(PyObject *self, PyObject *args, PyObject *keywords) {
+    static char *names[] = {"min_duration", "wake", NULL};
+    unsigned long long min_duration;
+    PyObject *wake;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KO:Recorder", names, &min_duration, &wake))
+        return -1;
+    Recorder *recorder = (Recorder *)self;
+    recorder->min_duration = min_duration;
+    PyObject *before = recorder->wake;
+    recorder->wake = wake == Py_None ? NULL : Py_NewRef(wake);
+    Py_XDECREF(before);
+    return 0;
+}
+
+static int recorder_traverse(PyObject *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((Recorder *)self)->wake);
+    return 0;
+}
+
+static int recorder_clear(PyObject *self) {
+    Py_CLEAR(((Recorder *)self)->wake);
+    return 0;
+}
+
+static void recorder_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    Recorder *recorder = (Recorder *)self;
+    PyObject_GC_UnTrack(self);
+    recorder_clear(self);
+    recorder_reap(recorder, 0);
+    pthread_mutex_lock(&lanes_mutex);
+    for (Lane *lane = recorder->lanes, *next; lane != NULL; lane = next) {
+        next = lane->next_of_owner;
+        lane->owner = NULL; /* its thread may use it for another recorder */
+        if (atomic_load(&lane->ended)) {
+            lane->next_of_owner = spare_lanes;
+            spare_lanes = lane;
+        }
+    }
+    pthread_mutex_unlock(&lanes_mutex);
+    rows_clear(&recorder->retired);
+    queue_clear(&recorder->retired_notable);
+    free(recorder->suspended.slots);
+    for (uint32_t at = 0; at < recorder->chunk_count; at++)
+        free(recorder->chunks[at]);
+    free(recorder->chunks);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* -- sites and probes -- */
+
+static int append(PyObject *list, PyObject *item) {
+    int failed = item == NULL || PyList_Append(list, item) < 0;
+    Py_XDECREF(item);
+    return failed ? -1 : 0;
+}
+
+/* The transition at an index of a sequence; 0 for one that the site does not have, -1 with an error. */
+static long transition_at(const SiteState *state, PyObject *transitions, Py_ssize_t at) {
+    long transition = PyLong_AsLong(PySequence_Fast_GET_ITEM(transitions, at));
+    if (transition == -1 && PyErr_Occurred())
+        return -1;
+    if (transition < START || transition > RESUME) {
+        PyErr_SetString(PyExc_ValueError, "no such transition");
+        return -1;
+    }
+    return state->suspends || (transition != YIELD && transition != RESUME) ? transition : 0;
+}
+
+static PyObject *recorder_probes(PyObject *self, PyObject *args) {
+    PyObject *site, *wanted;
+    int depth = 1;
+    if (!PyArg_ParseTuple(args, "OO|i:probes", &site, &wanted, &depth))
+        return NULL;
+    SiteState *state = described((Recorder *)self, site);
+    PyObject *transitions = state != NULL ? PySequence_Fast(wanted, "transitions are a sequence") : NULL;
+    PyObject *probes = transitions != NULL ? PyList_New(0) : NULL;
+    for (Py_ssize_t at = 0; probes != NULL && at < PySequence_Fast_GET_SIZE(transitions); at++) {
+        long transition = transition_at(state, transitions, at);
+        if (transition == 0)
+            continue;
+        PyObject *probe = transition < 0 ? NULL : probe_new(self, state, (uint32_t)transition, depth > 1);
+        if (probe == NULL || PyList_Append(probes, probe) < 0)
+            Py_CLEAR(probes);
+        Py_XDECREF(probe);
+    }
+    Py_XDECREF(transitions);
+    return probes;
+}
+
+static const char *kind_of(int flags) {
+    if (flags & CO_ASYNC_GENERATOR)
+        return "async generator";
+    if (flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE))
+        return "coroutine";
+    return flags & CO_GENERATOR ? "generator" : "function";
+}
+
+/* A new site for a function: appended to what is described, made into an object when somebody asks for it. */
+static SiteState *site_for(Recorder *recorder, const PyCodeObject *code, PyObject *module, PyObject *described) {
+    const char *kind = kind_of(code->co_flags);
+    PyObject *text = PyUnicode_InternFromString(kind);
+    PyObject *site = text != NULL ? Py_BuildValue(
+        "(OOOiN)", module, code->co_qualname, code->co_filename, code->co_firstlineno, text
+    ) : NULL;
+    if (append(described, site) < 0)
+        return NULL;
+    SiteState *state = site_state(recorder, (uint32_t)(PyList_GET_SIZE(described) - 1));
+    if (state == NULL)
+        PyErr_NoMemory();
+    else {
+        state->suspends = kind[0] != 'f';
+        state->awaits = kind[0] == 'c';
+    }
+    return state;
+}
+
+/* Puts probes where the plan (see base.py) has places for them, in code that nothing has run yet. Returns 1; 0 where
+   constants are not this code's alone, or are no empty places; -1 with an error. */
+static int fill(Recorder *recorder, PyObject *code, PyObject *plan, PyObject *module, PyObject *described) {
+    PyObject *transitions, *nested;
+    if (!PyCode_Check(code) || !PyTuple_Check(plan) || !PyArg_ParseTuple(plan, "O!O!", &PyTuple_Type, &transitions, &PyTuple_Type, &nested))
+        return PyErr_Occurred() ? -1 : 0;
+    PyObject *constants = ((PyCodeObject *)code)->co_consts;
+    Py_ssize_t size = PyTuple_GET_SIZE(constants), count = PyTuple_GET_SIZE(transitions);
+    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(nested); at++) {
+        Py_ssize_t index;
+        PyObject *inner;
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(nested, at), "nO", &index, &inner))
+            return -1;
+        if (index < 0 || index >= size || Py_EnterRecursiveCall(" in a plan"))
+            return PyErr_Occurred() ? -1 : 0;
+        int filled = fill(recorder, PyTuple_GET_ITEM(constants, index), inner, module, described);
+        Py_LeaveRecursiveCall();
+        if (filled <= 0)
+            return filled;
+    }
+    if (count == 0)
+        return 1;
+    if (count > size || Py_REFCNT(constants) != 1)
+        return 0;
+    for (Py_ssize_t at = size - count; at < size; at++)
+        if (!PyBytes_CheckExact(PyTuple_GET_ITEM(constants, at)))
+            return 0;
+    SiteState *state = site_for(recorder, (PyCodeObject *)code, module, described);
+    if (state == NULL)
+        return -1;
+    for (Py_ssize_t at = 0; at < count; at++) {
+        long transition = transition_at(state, transitions, at);
+        PyObject *probe = transition > 0 ? probe_new((PyObject *)recorder, state, (uint32_t)transition, 0) : NULL;
+        if (probe == NULL)
+            return PyErr_Occurred() ? -1 : 0;
+        PyObject *place = PyTuple_GET_ITEM(constants, size - count + at);
+        PyTuple_SET_ITEM(constants, size - count + at, probe);
+        Py_DECREF(place);
+    }
+    return 1;
+}
+
+static PyObject *recorder_fill(PyObject *self, PyObject *args) {
+    PyObject *code, *plan, *module, *described;
+    if (!PyArg_ParseTuple(args, "OOUO!:fill", &code, &plan, &module, &PyList_Type, &described))
+        return NULL;
+    int filled = fill((Recorder *)self, code, plan, module, described);
+    return filled < 0 ? NULL : PyBool_FromLong(filled);
+}
+
+static PyObject *set_silent(PyObject *self, PyObject *site, int silent) {
+    SiteState *state = state_of((Recorder *)self, site);
+    if (state == NULL)
+        return NULL;
+    state->silent = (uint8_t)silent;
+    Py_RETURN_NONE;
+}
+
+static PyObject *recorder_silence(PyObject *self, PyObject *site) { return set_silent(self, site, 1); }
+static PyObject *recorder_unsilence(PyObject *self, PyObject *site) { return set_silent(self, site, 0); }
+
+static PyObject *recorder_note_all(PyObject *self, PyObject *site) {
+    SiteState *state = state_of((Recorder *)self, site);
+    if (state == NULL)
+        return NULL;
+    state->limit = 0;
+    Py_RETURN_NONE;
+}
+
+/* -- reading -- */
+
+static Lane *lane_numbered(Recorder *recorder, PyObject *number) {
+    unsigned long wanted = PyLong_AsUnsignedLong(number);
+    if (wanted == (unsigned long)-1 && PyErr_Occurred())
+        return NULL;
+    for (Lane *lane = recorder->lanes; lane != NULL; lane = lane->next_of_owner)
+        if (!lane->muted && lane->number == wanted)
+            return lane;
+    PyErr_Format(PyExc_LookupError, "there is no lane %lu", wanted);
+    return NULL;
+}
+
+static int append_rows(PyObject *list, const Rows *rows) {
+    for (RowChunk *chunk = rows->chunks; chunk != NULL; chunk = chunk->next)
+        for (uint32_t at = 0; at < chunk->used; at++) {
+            const Row row = chunk->rows[at];
+            if (row.calls == 0)
+                continue;
+            PyObject *errors = PyDict_New();
+            for (Failures *one = row.failures; errors != NULL && one != NULL; one = one->next) {
+                PyObject *count = PyLong_FromUnsignedLongLong(one->count);
+                if (count == NULL || PyDict_SetItem(errors, one->name, count) < 0)
+                    Py_CLEAR(errors);
+                Py_XDECREF(count);
+            }
+            if (errors == NULL)
+                return -1;
+            PyObject *item = Py_BuildValue(
+                "(IIKKKKKKN)", row.site, row.caller, (unsigned long long)row.calls, (unsigned long long)row.total,
+                (unsigned long long)row.own, (unsigned long long)row.longest, (unsigned long long)row.raised,
+                (unsigned long long)row.first, errors
+            );
+            if (append(list, item) < 0)
+                return -1;
+        }
+    return 0;
+}
+
+static PyObject *recorder_rows(PyObject *self, PyObject *Py_UNUSED(none)) {
+    Recorder *recorder = (Recorder *)self;
+    PyObject *list = PyList_New(0);
+    if (list == NULL)
+        return NULL;
+    int failed = append_rows(list, &recorder->retired);
+    for (Lane *lane = recorder->lanes; lane != NULL && !failed; lane = lane->next_of_owner)
+        failed = append_rows(list, &lane->rows);
+    if (failed)
+        Py_CLEAR(list);
+    return list;
+}
+
+static int append_calls(PyObject *list, Queue *queue, unsigned long long *dropped) {
+    *dropped += queue->dropped;
+    Queue taken = *queue;
+    memset(queue, 0, sizeof *queue);
+    int failed = 0;
+    for (uint32_t at = 0; at < taken.count && !failed; at++) {
+        const Notable *call = &taken.calls[at];
+        PyObject *error = call->error != NULL ? Py_NewRef(call->error) : PyUnicode_FromString("");
+        failed = append(list, Py_BuildValue(
+            "(IIIKKKNK)", call->site, call->caller, call->lane, (unsigned long long)call->started,
+            (unsigned long long)call->ended, (unsigned long long)call->running, error,
+            (unsigned long long)call->caller_started
+        ));
+    }
+    queue_clear(&taken);
+    return failed;
+}
+
+static PyObject *recorder_take(PyObject *self, PyObject *Py_UNUSED(none)) {
+    Recorder *recorder = (Recorder *)self;
+    unsigned long long dropped = 0;
+    PyObject *list = PyList_New(0);
+    if (list == NULL)
+        return NULL;
+    clock_adjust();
+    int failed = append_calls(list, &recorder->retired_notable, &dropped);
+    for (Lane *lane = recorder->lanes; lane != NULL && !failed; lane = lane->next_of_owner)
+        failed = append_calls(list, &lane->notable, &dropped);
+    if (failed) {
+        Py_DECREF(list);
+        return NULL;
+    }
+    return Py_BuildValue("(NK)", list, dropped);
+}
+
+static PyObject *recorder_running(PyObject *self, PyObject *Py_UNUSED(none)) {
+    Recorder *recorder = (Recorder *)self;
+    PyObject *list = PyList_New(0);
+    int failed = list == NULL;
+    for (Lane *lane = recorder->lanes; lane != NULL && !failed; lane = lane->next_of_owner) {
+        uint64_t caller_started = 0;
+        if (lane->muted || atomic_load(&lane->ended))
+            continue;
+        for (uint32_t at = 1; at <= lane->top && !failed; at++) {
+            const Entry entry = lane->stack[at];
+            uint64_t started = entry_started(&entry);
+            failed = append(list, Py_BuildValue(
+                "(IIKIK)", entry.row->site, entry.suspends ? entry.lane : lane->number, (unsigned long long)started,
+                at - 1, (unsigned long long)caller_started
+            ));
+            caller_started = started;
+        }
+    }
+    const Suspended *table = &recorder->suspended;
+    for (uint32_t at = 0; table->count && at <= table->mask && !failed; at++) {
+        const Entry entry = table->slots[at];
+        if (entry.frame != NULL)
+            failed = append(list, Py_BuildValue(
+                "(IIKIK)", entry.row->site, entry.lane, (unsigned long long)entry.started, 0, 0ull
+            ));
+    }
+    if (failed)
+        Py_CLEAR(list);
+    return list;
+}
+
+static PyObject *recorder_lanes(PyObject *self, void *Py_UNUSED(closure)) {
+    PyObject *list = PyList_New(0);
+    for (Lane *lane = ((Recorder *)self)->lanes; list != NULL && lane != NULL; lane = lane->next_of_owner)
+        if (!lane->muted && append(list, PyLong_FromUnsignedLong(lane->number)) < 0)
+            Py_CLEAR(list);
+    return list;
+}
+
+static PyObject *recorder_last_records(PyObject *self, PyObject *args) {
+    PyObject *number;
+    unsigned long long count;
+    if (!PyArg_ParseTuple(args, "OK:last_records", &number, &count))
+        return NULL;
+    const Lane *lane = lane_numbered((Recorder *)self, number);
+    PyObject *list = lane != NULL ? PyList_New(0) : NULL;
+    if (list == NULL)
+        return NULL;
+    uint64_t head = lane->head, kept = lane->mask + 1 < head ? lane->mask + 1 : head;
+    for (uint64_t at = head - (count < kept ? count : kept); list != NULL && at < head; at++) {
+        const Record record = lane->ring[at & lane->mask];
+        PyObject *item = Py_BuildValue(
+            "(KII)", (unsigned long long)record.time, (uint32_t)record.word, (uint32_t)(record.word >> 32)
+        );
+        if (append(list, item) < 0)
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+static PyObject *recorder_unwound(PyObject *self, PyObject *number) {
+    const Lane *lane = lane_numbered((Recorder *)self, number);
+    PyObject *list = lane != NULL ? PyList_New(0) : NULL;
+    if (list == NULL)
+        return NULL;
+    uint64_t end = lane->unwound_count, kept = end < UNWOUND_LIMIT ? end : UNWOUND_LIMIT;
+    for (uint64_t at = end - kept; list != NULL && at < end; at++) {
+        const Unwound one = lane->unwound[at % UNWOUND_LIMIT];
+        PyObject *item = Py_BuildValue(
+            "(KIKK)", (unsigned long long)one.identity, one.site, (unsigned long long)one.started,
+            (unsigned long long)one.ended
+        );
+        if (append(list, item) < 0)
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+static PyObject *recorder_depth(PyObject *self, PyObject *number) {
+    const Lane *lane = lane_numbered((Recorder *)self, number);
+    return lane != NULL ? PyLong_FromUnsignedLong(lane->top) : NULL;
+}
+
+static PyObject *recorder_current_lane(PyObject *self, PyObject *Py_UNUSED(none)) {
+    const Lane *lane = lane_find((Recorder *)self, 0);
+    if (lane == NULL || lane->muted)
+        Py_RETURN_NONE;
+    return PyLong_FromUnsignedLong(lane->number);
+}
+
+static PyObject *recorder_records(PyObject *self, void *Py_UNUSED(closure)) {
+    const Recorder *recorder = (Recorder *)self;
+    uint64_t records = recorder->retired_records;
+    for (const Lane *lane = recorder->lanes; lane != NULL; lane = lane->next_of_owner)
+        if (!lane->muted)
+            records += lane->head;
+    return PyLong_FromUnsignedLongLong(records);
+}
+
+static PyObject *recorder_is_empty(PyObject *self, void *Py_UNUSED(closure)) {
+    for (const Lane *lane = ((Recorder *)self)->lanes; lane != NULL; lane = lane->next_of_owner)
+        if (!lane->muted)
+            Py_RETURN_FALSE;
+    return PyBool_FromLong(((Recorder *)self)->retired.count == 0);
+}
+
+/* -- threads and forks -- */
+
+static PyObject *recorder_mute_thread(PyObject *self, PyObject *Py_UNUSED(none)) {
+    Lane *lane = lane_find((Recorder *)self, 1);
+    if (lane != NULL)
+        lane->muted = 1;
+    Py_RETURN_NONE;
+}
+
+static PyObject *recorder_listen_again(PyObject *self, PyObject *Py_UNUSED(none)) {
+    for (Lane *lane = ((Recorder *)self)->lanes; lane != NULL; lane = lane->next_of_owner)
+        lane->listened = 0;
+    Py_RETURN_NONE;
+}
+
+static void rows_zero(Rows *rows) {
+    for (RowChunk *chunk = rows->chunks; chunk != NULL; chunk = chunk->next)
+        for (uint32_t at = 0; at < chunk->used; at++) {
+            Row *row = &chunk->rows[at];
+            row->calls = row->total = row->own = row->longest = row->raised = 0;
+            failures_clear(row->failures);
+            row->failures = NULL;
+        }
+}
+
+static PyObject *recorder_begin_child(PyObject *self, PyObject *Py_UNUSED(none)) {
+    Recorder *recorder = (Recorder *)self;
+    Lane *mine = lane_find(recorder, 0);
+    for (Lane *lane = recorder->lanes; lane != NULL; lane = lane->next_of_owner)
+        if (lane != mine)
+            atomic_store(&lane->ended, 1); /* the other threads are the parent's */
+    recorder_reap(recorder, 0);
+    rows_zero(&recorder->retired);
+    queue_clear(&recorder->retired_notable);
+    recorder->retired_records = 0;
+    if (mine == NULL)
+        Py_RETURN_NONE;
+    rows_zero(&mine->rows);
+    queue_clear(&mine->notable);
+    mine->head = mine->unwound_count = 0;
+    mine->listened = 0;
+    for (uint32_t at = 1; at <= mine->top; at++)
+        mine->stack[at].row->calls++;
+    Py_RETURN_NONE;
+}
+
+/* -- the type and the module -- */
+
+static PyMethodDef recorder_methods[] = {
+    {"probes", recorder_probes, METH_VARARGS, NULL},
+    {"fill", recorder_fill, METH_VARARGS, NULL},
+    {"silence", recorder_silence, METH_O, NULL},
+    {"unsilence", recorder_unsilence, METH_O, NULL},
+    {"note_all", recorder_note_all, METH_O, NULL},
+    {"rows", recorder_rows, METH_NOARGS, NULL},
+    {"take", recorder_take, METH_NOARGS, NULL},
+    {"running", recorder_running, METH_NOARGS, NULL},
+    {"last_records", recorder_last_records, METH_VARARGS, NULL},
+    {"unwound", recorder_unwound, METH_O, NULL},
+    {"depth", recorder_depth, METH_O, NULL},
+    {"current_lane", recorder_current_lane, METH_NOARGS, NULL},
+    {"mute_thread", recorder_mute_thread, METH_NOARGS, NULL},
+    {"listen_again", recorder_listen_again, METH_NOARGS, NULL},
+    {"begin_child", recorder_begin_child, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef recorder_properties[] = {
+    {"lanes", recorder_lanes, NULL, NULL, NULL},
+    {"records", recorder_records, NULL, NULL, NULL},
+    {"is_empty", recorder_is_empty, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot recorder_slots[] = {
+    {Py_tp_doc, "Recorder(min_duration, wake)\n--\n\nThe memory of a recorder; see native.py."},
+    {Py_tp_init, recorder_init},
+    {Py_tp_traverse, recorder_traverse},
+    {Py_tp_clear, recorder_clear},
+    {Py_tp_dealloc, recorder_dealloc},
+    {Py_tp_methods, recorder_methods},
+    {Py_tp_getset, recorder_properties},
+    {0, NULL},
+};
+
+static PyType_Spec recorder_spec = {
+    .name = "narrative_auto.recorder._native.Recorder",
+    .basicsize = sizeof(Recorder),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = recorder_slots,
+};
+
+static void before_fork(void) { pthread_mutex_lock(&lanes_mutex); }
+static void after_fork_in_parent(void) { pthread_mutex_unlock(&lanes_mutex); }
+static void after_fork_in_child(void) { pthread_mutex_init(&lanes_mutex, NULL); }
+
+static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type) {
+    *type = (PyTypeObject *)PyType_FromSpec(spec);
+    return *type == NULL ? -1 : PyModule_AddType(module, *type);
+}
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "narrative_auto.recorder._native", "The compiled recorder.", -1, NULL, NULL, NULL, NULL, NULL,
+};
+
+/* Of one phase, with a state for the whole process: a sub-interpreter that asks for its own GIL is refused by the
+   interpreter, and no other one ever starts a recorder (launch/bootstrap.py). */
+PyMODINIT_FUNC PyInit__native(void) {
+    PyObject *module = PyModule_Create(&definition);
+    if (module == NULL)
+        return NULL;
+    clock_start();
+    if (pthread_key_create(&thread_key, thread_ended) != 0
+        || pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0) {
+        Py_DECREF(module);
+        return PyErr_NoMemory();
+    }
+    int failed = add_type(module, &probe_spec, &probe_type) < 0 || add_type(module, &recorder_spec, &recorder_type) < 0;
+#if PY_VERSION_HEX >= 0x030c0000
+    watched_slot = PyUnstable_Eval_RequestCodeExtraIndex(watched_free);
+    failed = failed || watched_slot < 0 || add_type(module, &monitor_spec, &monitor_type) < 0;
+#endif
+    if (failed)
+        Py_CLEAR(module);
+    return module;
+}

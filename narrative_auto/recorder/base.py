@@ -1,0 +1,211 @@
+"""What every recorder offers: to engines, which report to it, and to its readers."""
+
+from __future__ import annotations
+
+import time
+
+from narrative_auto.recorder.layout import RETURN, START
+from narrative_auto.recorder.sites import FUNCTION, kind_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import CodeType
+    from typing import Any, Protocol
+
+    from narrative_auto.recorder.readings import Edge, NotableCall, OpenCall
+    from narrative_auto.recorder.sites import Site, SiteTable
+
+    Plan = tuple[tuple[int, ...], tuple[tuple[int, Any], ...]]
+    """Where the probes of a code object go: the transitions of its own, last among its constants in this order, and
+    (index among its constants, plan) of each nested code object that has a plan."""
+
+    class Recorder(Protocol):
+        """The event buffer of this process.
+
+        Attributes:
+            name: "native" or "pure".
+            sites: the sites that report here.
+        """
+
+        name: str
+        sites: SiteTable
+
+        # -- for engines
+
+        def probes(self, site: Site, transitions: Iterable[int], depth: int = 1) -> list[Any]:
+            """Return the probes that report some transitions at `site`, in their order.
+
+            Args:
+                site: whose transitions they are.
+                transitions: some of START to RESUME; what the site's kind cannot do is left out.
+                depth: who asks the probe: the function's own code (IN_CODE) or a function called for it (BY_CALLBACK).
+            """
+            ...
+
+        def bind(self, code: CodeType, plan: Plan, module: str) -> CodeType:
+            """Return code in which probes stand where a plan has places for them; its functions get sites.
+
+            Args:
+                code: nothing has run it yet; it may be changed in place.
+                plan: where they go.
+                module: the module's name, for the sites.
+            """
+            ...
+
+        def monitor(
+            self, meet: Callable[[CodeType, Any], object], disable: object, foreign: set[str], *, before: bool
+        ) -> Monitor:
+            """Return callbacks for `sys.monitoring`.
+
+            Args:
+                meet: called with a code object that starts unwatched, and its global names; it may watch it, and
+                    returns what the interpreter is to get.
+                disable: what tells the interpreter not to report this place again.
+                foreign: names of files whose code objects are never to be met.
+                before: whether an exception at the instruction that starts a function leaves a call that has begun.
+            """
+            ...
+
+        def silence(self, site: Site) -> None:
+            """Let the site's probes report nothing and cost next to nothing."""
+            ...
+
+        def unsilence(self, site: Site) -> None:
+            """Let the site's probes report again."""
+            ...
+
+        def rehearse(self) -> None:
+            """Run all code of the recorder's own that a probe may run, once, so that nothing of it is new later."""
+            ...
+
+        # -- for the program
+
+        def mark(self, site: Site, name: str) -> None:
+            """Give the site's stages a name; each of its calls becomes notable."""
+            ...
+
+        # -- for readers
+
+        @property
+        def is_empty(self) -> bool:
+            """Whether no probe was ever reached."""
+            ...
+
+        @property
+        def records(self) -> int:
+            """The number of records written so far."""
+            ...
+
+        @property
+        def lanes(self) -> list[int]:
+            """The numbers of the lanes whose rings can be read."""
+            ...
+
+        def current_lane(self) -> int | None:
+            """Return the number of the calling thread's lane, None if it reached no probe."""
+            ...
+
+        def edges(self) -> list[Edge]:
+            """Return the totals of every pair of caller and callee, in the order of their first calls."""
+            ...
+
+        def drain(self) -> tuple[list[NotableCall], int]:
+            """Return the notable calls since the last drain, by their end, and how many were dropped."""
+            ...
+
+        def open_calls(self) -> list[OpenCall]:
+            """Return the calls that run in any thread, outermost first within a lane, then the suspended ones."""
+            ...
+
+        def last_records(self, lane: int, count: int) -> list[tuple[int, int, int]]:
+            """Return a lane's last records, oldest first, as (ns, site number, transition)."""
+            ...
+
+        def unwound(self, lane: int) -> list[tuple[int, int, int, int]]:
+            """Return the calls that exceptions left last, by their end: (id of the exception, site, start, end)."""
+            ...
+
+        def depth(self, lane: int) -> int:
+            """Return how many calls a lane's shadow stack holds."""
+            ...
+
+        # -- threads and forks
+
+        def mute_thread(self) -> None:
+            """Record nothing of the calling thread: it is one of ours."""
+            ...
+
+        def before_fork(self) -> None:
+            """Make ready for a fork; `after_fork` or `begin_child` follows."""
+            ...
+
+        def after_fork(self) -> None:
+            """Go on in the parent process, where nobody listens until there is something to tell."""
+            ...
+
+        def begin_child(self) -> None:
+            """Forget what the parent process recorded, in a child of fork; calls that are open stay open."""
+            ...
+
+        def scratch(self) -> Recorder:
+            """Return an empty recorder of the same kind."""
+            ...
+
+    class Monitor(Protocol):
+        """Callbacks for `sys.monitoring`; the first six are for PY_START, PY_RETURN and so on."""
+
+        started: Callable[[CodeType, int], object]
+        returned: Callable[[CodeType, int, object], object]
+        yielded: Callable[[CodeType, int, object], object]
+        resumed: Callable[[CodeType, int], object]
+        thrown: Callable[[CodeType, int, BaseException], object]
+        unwound: Callable[[CodeType, int, BaseException], object]
+
+        def watch(self, code: CodeType, site: Site) -> None:
+            """Let a code object report at a site."""
+            ...
+
+        def watch_unwinding(self, code: CodeType, told: object) -> None:
+            """Compare `told` with the exception that leaves a code object."""
+            ...
+
+        def forget(self, code: CodeType) -> None:
+            """Let a code object report nothing."""
+            ...
+
+
+IN_CODE, BY_CALLBACK = 1, 2
+"""How many frames above an instrumented function its probes are asked."""
+
+
+def bind_copies(recorder: Recorder, code: CodeType, plan: Plan, module: str) -> CodeType:
+    """Return a copy of code with probes where a plan has places for them; see `Recorder.bind`."""
+    transitions, nested = plan
+    constants = list(code.co_consts)
+    for index, inner in nested:
+        constants[index] = bind_copies(recorder, constants[index], inner, module)
+    if transitions:
+        site = recorder.sites.add(module, code.co_qualname, code.co_filename, code.co_firstlineno, kind_of(code))
+        constants[-len(transitions) :] = recorder.probes(site, transitions)
+    return code.replace(co_consts=tuple(constants))
+
+
+def cost_per_record(recorder: Recorder) -> float:
+    """Measure on this machine, now: the ns that one record costs, by some thousand calls of a site of its own."""
+    scratch = recorder.scratch()
+    site = scratch.sites.add("", "", "", 0, FUNCTION)
+    start, leave = scratch.probes(site, (START, RETURN))
+    rounds = range(2_000)
+    best = 1 << 62
+    for _ in range(3):
+        before = time.perf_counter_ns()
+        for _ in rounds:
+            pass
+        between = time.perf_counter_ns()
+        for _ in rounds:
+            not start  # noqa: B018 - what an instrumented function does on its way in
+            not leave  # noqa: B018 - and out
+        after = time.perf_counter_ns()
+        best = min(best, after - between - (between - before))
+    return max(0.0, best / (2 * len(rounds)))

@@ -1,0 +1,269 @@
+/* Callbacks for `sys.monitoring` (PEP 669): what the interpreter calls at the transitions of code that it watches.
+
+   What a code object reports to is kept with the code object, in a slot that the interpreter reserves for the asking;
+   code objects compare by structure, so no dictionary could hold it. */
+
+#ifndef NARRATIVE_MONITOR_H
+#define NARRATIVE_MONITOR_H
+
+#include "probe.h"
+
+#if PY_VERSION_HEX >= 0x030c0000
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *recorder, *disable, *meet, *foreign;
+    int before; /* 1 where an exception raised at the first instruction already leaves a call that has not begun */
+} Monitor;
+
+typedef struct {
+    const Monitor *monitor; /* whose it is; only compared */
+    SiteState *state;
+    PyObject *site, *recorder;
+    PyObject *unwinding; /* compared with the exception that leaves; NULL for nothing */
+    int entry;           /* offset at which it starts, -1 before that was seen */
+} Watched;
+
+static Py_ssize_t watched_slot = -1;
+static PyTypeObject *monitor_type;
+
+static void watched_free(void *slot) {
+    Watched *watched = slot;
+    if (watched == NULL)
+        return;
+    Py_XDECREF(watched->site);
+    Py_XDECREF(watched->recorder);
+    Py_XDECREF(watched->unwinding);
+    free(watched);
+}
+
+static inline Watched *watched_of(const Monitor *monitor, PyObject *code) {
+    void *slot = NULL;
+    if (PyUnstable_Code_GetExtra(code, watched_slot, &slot) < 0)
+        PyErr_Clear();
+    Watched *watched = slot;
+    return watched != NULL && watched->monitor == monitor ? watched : NULL;
+}
+
+static inline int offset_of(PyObject *offset) { return (int)PyLong_AsLong(offset); }
+
+/* Most code that starts needs no second look: it has probes, is the body of a class, or belongs to a library. */
+static int is_nothing_new(const Monitor *self, const PyCodeObject *code) {
+    Py_ssize_t count = PyTuple_GET_SIZE(code->co_consts);
+    if (count > 0 && Py_IS_TYPE(PyTuple_GET_ITEM(code->co_consts, count - 1), probe_type))
+        return 1;
+    if (!(code->co_flags & CO_OPTIMIZED) && PyUnicode_CompareWithASCIIString(code->co_name, "<module>") != 0)
+        return 1;
+    int foreign = PySet_Contains(self->foreign, code->co_filename);
+    if (foreign < 0)
+        PyErr_Clear();
+    return foreign > 0;
+}
+
+/* A code object that was not met before. */
+static __attribute__((noinline)) PyObject *monitor_meets(Monitor *self, PyObject *code, PyObject *offset) {
+    if (is_nothing_new(self, (PyCodeObject *)code))
+        return Py_NewRef(self->disable);
+    PyObject *names = PyEval_GetGlobals();
+    PyObject *answer = PyObject_CallFunctionObjArgs(self->meet, code, names != NULL ? names : Py_None, NULL);
+    if (answer == NULL)
+        return NULL;
+    Watched *watched = watched_of(self, code);
+    if (watched != NULL && watched->state != NULL) {
+        if (watched->entry < 0)
+            watched->entry = offset_of(offset);
+        if (!watched->state->silent)
+            on_start(watched->state, frame_here());
+    }
+    return answer;
+}
+
+static PyObject *monitor_started(PyObject *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count)) {
+    Monitor *monitor = (Monitor *)self;
+    Watched *watched = watched_of(monitor, args[0]);
+    if (UNLIKELY(watched == NULL || watched->state == NULL || watched->entry < 0))
+        return monitor_meets(monitor, args[0], args[1]);
+    if (UNLIKELY(watched->state->silent))
+        return Py_NewRef(monitor->disable);
+    on_start(watched->state, frame_here());
+    Py_RETURN_NONE;
+}
+
+static inline const SiteState *reporting(PyObject *self, PyObject *code) {
+    const Watched *watched = watched_of((Monitor *)self, code);
+    return watched != NULL && watched->state != NULL && !watched->state->silent ? watched->state : NULL;
+}
+
+static PyObject *monitor_returned(PyObject *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count)) {
+    const SiteState *state = reporting(self, args[0]);
+    if (LIKELY(state != NULL))
+        on_end(state, frame_here(), RETURN, 0, NULL);
+    Py_RETURN_NONE;
+}
+
+static PyObject *monitor_yielded(PyObject *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count)) {
+    const SiteState *state = reporting(self, args[0]);
+    if (LIKELY(state != NULL && state->suspends))
+        on_yield(state, frame_here());
+    Py_RETURN_NONE;
+}
+
+static PyObject *monitor_resumed(PyObject *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count)) {
+    const SiteState *state = reporting(self, args[0]);
+    if (LIKELY(state != NULL && state->suspends))
+        on_resume(state, frame_here());
+    Py_RETURN_NONE;
+}
+
+static PyObject *monitor_thrown(PyObject *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count)) {
+    const Watched *watched = watched_of((Monitor *)self, args[0]);
+    if (watched != NULL && watched->state != NULL && watched->state->suspends && !watched->state->silent
+        && watched->entry >= 0 && offset_of(args[1]) > watched->entry)
+        on_resume(watched->state, frame_here());
+    Py_RETURN_NONE;
+}
+
+static PyObject *monitor_unwound(PyObject *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count)) {
+    const Monitor *monitor = (Monitor *)self;
+    const Watched *watched = watched_of(monitor, args[0]);
+    if (LIKELY(watched == NULL))
+        Py_RETURN_NONE;
+    if (watched->unwinding != NULL) {
+        PyObject *unwinding = Py_NewRef(watched->unwinding);
+        int answer = PyObject_RichCompareBool(unwinding, args[2], Py_EQ);
+        Py_DECREF(unwinding);
+        if (answer < 0)
+            return NULL;
+        Py_RETURN_NONE;
+    }
+    /* An exception at or before the instruction that reports START leaves a call that never began. */
+    if (watched->state != NULL && !watched->state->silent && watched->entry >= 0
+        && offset_of(args[1]) > watched->entry - 1 + monitor->before)
+        on_end(watched->state, frame_here(), UNWIND, (uint64_t)(uintptr_t)args[2], Py_TYPE(args[2]));
+    Py_RETURN_NONE;
+}
+
+static int monitor_keep(Monitor *self, PyObject *code, SiteState *state, PyObject *site, PyObject *unwinding) {
+    Watched *watched = zeroed(1, sizeof *watched);
+    if (watched == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    watched->monitor = self;
+    watched->state = state;
+    watched->site = Py_XNewRef(site);
+    watched->recorder = Py_NewRef(self->recorder);
+    watched->unwinding = Py_XNewRef(unwinding);
+    watched->entry = -1;
+    if (PyUnstable_Code_SetExtra(code, watched_slot, watched) < 0) { /* it frees what was there */
+        watched_free(watched);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *monitor_watch(PyObject *self, PyObject *args) {
+    PyObject *code, *site;
+    if (!PyArg_ParseTuple(args, "O!O:watch", &PyCode_Type, &code, &site))
+        return NULL;
+    Monitor *monitor = (Monitor *)self;
+    SiteState *state = described((Recorder *)monitor->recorder, site);
+    if (state == NULL || monitor_keep(monitor, code, state, site, NULL) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *monitor_watch_unwinding(PyObject *self, PyObject *args) {
+    PyObject *code, *unwinding;
+    if (!PyArg_ParseTuple(args, "O!O:watch_unwinding", &PyCode_Type, &code, &unwinding))
+        return NULL;
+    if (monitor_keep((Monitor *)self, code, NULL, NULL, unwinding) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *monitor_forget(PyObject *self, PyObject *code) {
+    if (PyCode_Check(code) && watched_of((Monitor *)self, code) != NULL
+        && PyUnstable_Code_SetExtra(code, watched_slot, NULL) < 0) /* it frees what was there */
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static int monitor_traverse(PyObject *self, visitproc visit, void *arg) {
+    Monitor *monitor = (Monitor *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(monitor->recorder);
+    Py_VISIT(monitor->disable);
+    Py_VISIT(monitor->meet);
+    Py_VISIT(monitor->foreign);
+    return 0;
+}
+
+static int monitor_clear(PyObject *self) {
+    Monitor *monitor = (Monitor *)self;
+    Py_CLEAR(monitor->recorder);
+    Py_CLEAR(monitor->disable);
+    Py_CLEAR(monitor->meet);
+    Py_CLEAR(monitor->foreign);
+    return 0;
+}
+
+static void monitor_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    monitor_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *monitor_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(keywords)) {
+    PyObject *recorder, *meet, *disable, *foreign;
+    int before;
+    if (!PyArg_ParseTuple(args, "O!OOO!p:Monitor", recorder_type, &recorder, &meet, &disable, &PySet_Type, &foreign, &before))
+        return NULL;
+    Monitor *monitor = (Monitor *)type->tp_alloc(type, 0);
+    if (monitor == NULL)
+        return NULL;
+    monitor->recorder = Py_NewRef(recorder);
+    monitor->meet = Py_NewRef(meet);
+    monitor->disable = Py_NewRef(disable);
+    monitor->foreign = Py_NewRef(foreign);
+    monitor->before = before;
+    return (PyObject *)monitor;
+}
+
+#define CALLBACK(function) ((PyCFunction)(void (*)(void))(function))
+
+static PyMethodDef monitor_methods[] = {
+    {"started", CALLBACK(monitor_started), METH_FASTCALL, "started(code, offset)\n--\n\nFor PY_START."},
+    {"returned", CALLBACK(monitor_returned), METH_FASTCALL, "returned(code, offset, value)\n--\n\nFor PY_RETURN."},
+    {"yielded", CALLBACK(monitor_yielded), METH_FASTCALL, "yielded(code, offset, value)\n--\n\nFor PY_YIELD."},
+    {"resumed", CALLBACK(monitor_resumed), METH_FASTCALL, "resumed(code, offset)\n--\n\nFor PY_RESUME."},
+    {"thrown", CALLBACK(monitor_thrown), METH_FASTCALL, "thrown(code, offset, error)\n--\n\nFor PY_THROW."},
+    {"unwound", CALLBACK(monitor_unwound), METH_FASTCALL, "unwound(code, offset, error)\n--\n\nFor PY_UNWIND."},
+    {"watch", monitor_watch, METH_VARARGS, "watch(code, site)\n--\n\nLet a code object report at a site."},
+    {"watch_unwinding", monitor_watch_unwinding, METH_VARARGS,
+     "watch_unwinding(code, told)\n--\n\nCompare `told` with what leaves a code object by exception."},
+    {"forget", monitor_forget, METH_O, "forget(code)\n--\n\nLet a code object report nothing."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot monitor_slots[] = {
+    {Py_tp_doc, "Monitor(recorder, meet, disable, foreign, before)\n--\n\nCallbacks for sys.monitoring."},
+    {Py_tp_new, monitor_new},
+    {Py_tp_traverse, monitor_traverse},
+    {Py_tp_clear, monitor_clear},
+    {Py_tp_dealloc, monitor_dealloc},
+    {Py_tp_methods, monitor_methods},
+    {0, NULL},
+};
+
+static PyType_Spec monitor_spec = {
+    .name = "narrative_auto.recorder._native.Monitor",
+    .basicsize = sizeof(Monitor),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = monitor_slots,
+};
+
+#endif
+#endif

@@ -1,0 +1,157 @@
+/* A probe: a constant of instrumented code, asked for its truth value at one transition of one site; the one for
+   UNWIND is compared with the exception. It is no call: neither a tracer nor a limit of recursion sees it. */
+
+#ifndef NARRATIVE_PROBE_H
+#define NARRATIVE_PROBE_H
+
+#include "recorder.h"
+
+typedef struct {
+    PyObject_HEAD
+    SiteState *state;
+    uint32_t transition;
+    uint8_t by_callback;
+    uint64_t word;       /* what the buffer shows: `marshal` writes it as bytes, different for each probe */
+    PyObject *recorder;  /* holds `state` */
+} Probe;
+
+static PyTypeObject *probe_type;
+
+static int is_kind(PyObject *kind, const char *name) {
+    return PyUnicode_Check(kind) && PyUnicode_CompareWithASCIIString(kind, name) == 0;
+}
+
+static SiteState *state_of(Recorder *recorder, PyObject *site) {
+    PyObject *number = PyObject_GetAttrString(site, "number");
+    if (number == NULL)
+        return NULL;
+    unsigned long value = PyLong_AsUnsignedLong(number);
+    Py_DECREF(number);
+    if (PyErr_Occurred())
+        return NULL;
+    SiteState *state = site_state(recorder, (uint32_t)value);
+    if (state == NULL)
+        PyErr_NoMemory();
+    return state;
+}
+
+/* Takes over what the site says of itself. */
+static SiteState *described(Recorder *recorder, PyObject *site) {
+    SiteState *state = state_of(recorder, site);
+    if (state == NULL)
+        return NULL;
+    PyObject *kind = PyObject_GetAttrString(site, "kind");
+    PyObject *marked = kind != NULL ? PyObject_GetAttrString(site, "marked") : NULL;
+    if (marked != NULL) {
+        state->suspends = !is_kind(kind, "function");
+        state->awaits = (uint8_t)is_kind(kind, "coroutine");
+        state->limit = marked == Py_True ? 0 : recorder->min_duration;
+    }
+    Py_XDECREF(kind);
+    Py_XDECREF(marked);
+    if (marked == NULL || PyObject_SetAttrString(site, "recorder", (PyObject *)recorder) < 0)
+        return NULL;
+    return state;
+}
+
+static inline void *probe_frame(const Probe *probe) { return probe->by_callback ? frame_of_caller() : frame_here(); }
+
+static int probe_bool(PyObject *self) {
+    const Probe *probe = (Probe *)self;
+    if (LIKELY(!probe->state->silent))
+        on_transition(probe->state, probe->transition, probe_frame(probe));
+    return 1;
+}
+
+static void probe_unwinds(const Probe *probe, uint64_t identity, PyTypeObject *kind) {
+    if (!probe->state->silent && probe->transition == UNWIND)
+        on_end(probe->state, probe_frame(probe), UNWIND, identity, kind);
+}
+
+static PyObject *probe_compare(PyObject *self, PyObject *other, int operation) {
+    if (operation != Py_EQ && operation != Py_NE)
+        Py_RETURN_NOTIMPLEMENTED;
+    if (operation == Py_EQ && PyExceptionInstance_Check(other))
+        probe_unwinds((Probe *)self, (uint64_t)(uintptr_t)other, Py_TYPE(other));
+    return PyBool_FromLong((self == other) == (operation == Py_EQ));
+}
+
+static Py_hash_t probe_hash(PyObject *self) { return (Py_hash_t)((uintptr_t)self >> 4); }
+
+static int probe_buffer(PyObject *self, Py_buffer *view, int flags) {
+    return PyBuffer_FillInfo(view, self, &((Probe *)self)->word, sizeof ((Probe *)self)->word, 1, flags);
+}
+
+static PyObject *probe_left(PyObject *self, PyObject *args) {
+    PyObject *identity, *kind;
+    if (!PyArg_ParseTuple(args, "O!O!:left", &PyLong_Type, &identity, &PyType_Type, &kind))
+        return NULL;
+    probe_unwinds((Probe *)self, (uint64_t)PyLong_AsUnsignedLongLongMask(identity), (PyTypeObject *)kind);
+    Py_RETURN_NONE;
+}
+
+/* Pickled by value, in a function's constants, into a process that may lack this package: an empty tuple has a truth
+   value and compares with anything. */
+static PyObject *probe_reduce(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(protocol)) {
+    return Py_BuildValue("(O())", (PyObject *)&PyTuple_Type);
+}
+
+static void probe_dealloc(PyObject *self) {
+    Py_XDECREF(((Probe *)self)->recorder);
+    PyTypeObject *type = Py_TYPE(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *probe_new(PyObject *recorder, SiteState *state, uint32_t transition, int by_callback) {
+    Probe *probe = PyObject_New(Probe, probe_type);
+    if (probe == NULL)
+        return NULL;
+    probe->state = state;
+    probe->transition = transition;
+    probe->by_callback = (uint8_t)by_callback;
+    probe->word = state->number | (uint64_t)transition << 32;
+    probe->recorder = Py_NewRef(recorder);
+    return (PyObject *)probe;
+}
+
+static PyMethodDef probe_methods[] = {
+    {"left", probe_left, METH_VARARGS, "left(identity, kind)\n--\n\nReport an exception that is not at hand any more."},
+    {"__reduce_ex__", probe_reduce, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyObject *probe_site(PyObject *self, void *Py_UNUSED(closure)) {
+    const Probe *probe = (Probe *)self;
+    PyObject *sites = PyObject_GetAttrString(probe->recorder, "sites");
+    PyObject *number = sites != NULL ? PyLong_FromUnsignedLong(probe->state->number) : NULL;
+    PyObject *site = number != NULL ? PyObject_GetItem(sites, number) : NULL;
+    Py_XDECREF(number);
+    Py_XDECREF(sites);
+    return site;
+}
+
+static PyGetSetDef probe_properties[] = {
+    {"site", probe_site, NULL, "the Site it reports at", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot probe_slots[] = {
+    {Py_tp_dealloc, probe_dealloc},
+    {Py_nb_bool, probe_bool},
+    {Py_tp_richcompare, probe_compare},
+    {Py_tp_hash, probe_hash},
+    {Py_bf_getbuffer, probe_buffer},
+    {Py_tp_methods, probe_methods},
+    {Py_tp_getset, probe_properties},
+    {0, NULL},
+};
+
+static PyType_Spec probe_spec = {
+    .name = "narrative_auto.recorder._native.Probe",
+    .basicsize = sizeof(Probe),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = probe_slots,
+};
+
+#endif

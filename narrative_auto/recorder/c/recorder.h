@@ -1,0 +1,424 @@
+/* The recorder: sites, the lanes of its threads, suspended calls, and what a transition does to them.
+
+   Nothing here raises into the program: where there is no memory, a call goes unrecorded. */
+
+#ifndef NARRATIVE_RECORDER_H
+#define NARRATIVE_RECORDER_H
+
+#include "lane.h"
+
+#define SITES_PER_CHUNK 512u
+
+typedef struct {
+    Entry *slots; /* open addressing by frame; a free slot has no frame */
+    uint32_t mask, count, oldest;
+} Suspended;
+
+struct Recorder {
+    PyObject_HEAD
+    uint64_t min_duration;
+    PyObject *wake; /* called when there is something to tell and nobody listens; NULL for nothing */
+    SiteState **chunks;
+    uint32_t chunk_count;
+    Lane *lanes; /* the newest first */
+    uint32_t lane_count; /* how many there ever were */
+    Rows retired;
+    Queue retired_notable;
+    uint64_t retired_records;
+    Suspended suspended;
+};
+
+static inline PyThreadState *thread_state(void) {
+#if PY_VERSION_HEX >= 0x030d0000
+    return PyThreadState_GetUnchecked();
+#else
+    return _PyThreadState_UncheckedGet();
+#endif
+}
+
+/* The identity of the activation that runs: the address of its frame, which a generator keeps across suspensions. */
+static inline void *frame_here(void) {
+    PyThreadState *state = thread_state();
+#if PY_VERSION_HEX >= 0x030d0000
+    return state->current_frame;
+#else
+    return state->cframe->current_frame;
+#endif
+}
+
+/* The same for a function that an engine calls back for another one, a tracer: the address of its caller's frame
+   object. No engine uses both identities. */
+static void *frame_of_caller(void) {
+    PyFrameObject *frame = PyThreadState_GetFrame(thread_state());
+    if (frame == NULL)
+        return NULL;
+    PyFrameObject *back = PyFrame_GetBack(frame);
+    Py_DECREF(frame);
+    Py_XDECREF(back); /* whoever is traced has it still */
+    return back;
+}
+
+/* -- sites -- */
+
+static SiteState *site_state(Recorder *recorder, uint32_t number) {
+    uint32_t chunk = number / SITES_PER_CHUNK;
+    if (chunk >= recorder->chunk_count) {
+        uint32_t count = 2 * (chunk + 1);
+        SiteState **chunks = realloc(recorder->chunks, count * sizeof *chunks);
+        if (chunks == NULL)
+            return NULL;
+        memset(chunks + recorder->chunk_count, 0, (count - recorder->chunk_count) * sizeof *chunks);
+        recorder->chunks = chunks;
+        recorder->chunk_count = count;
+    }
+    if (recorder->chunks[chunk] == NULL) {
+        SiteState *sites = zeroed(SITES_PER_CHUNK, sizeof *sites);
+        if (sites == NULL)
+            return NULL;
+        for (uint32_t at = 0; at < SITES_PER_CHUNK; at++) {
+            sites[at].owner = recorder;
+            sites[at].number = chunk * SITES_PER_CHUNK + at;
+            sites[at].limit = recorder->min_duration;
+        }
+        recorder->chunks[chunk] = sites;
+    }
+    return &recorder->chunks[chunk][number % SITES_PER_CHUNK];
+}
+
+/* -- lanes -- */
+
+/* Lets suspended calls go on in the sums: the rows of their lane go. */
+static void suspended_leave(Recorder *recorder, uint32_t lane) {
+    const Suspended *table = &recorder->suspended;
+    for (uint32_t at = 0; table->count && at <= table->mask; at++)
+        if (table->slots[at].frame != NULL && table->slots[at].row->lane == lane)
+            table->slots[at].row = row_find(&recorder->retired, table->slots[at].row->site, table->slots[at].row->caller);
+}
+
+/* Takes the lanes of threads that have ended, all but the last `kept`, into the sums; their memory serves others. */
+static void recorder_reap(Recorder *recorder, uint32_t kept) {
+    uint32_t seen = 0;
+    Lane **link = &recorder->lanes;
+    while (*link != NULL) {
+        Lane *lane = *link;
+        if (!atomic_load(&lane->ended) || (!lane->muted && seen++ < kept)) {
+            link = &lane->next_of_owner;
+            continue;
+        }
+        *link = lane->next_of_owner;
+        if (!lane->muted) {
+            rows_fold(&recorder->retired, &lane->rows);
+            suspended_leave(recorder, lane->number);
+            for (uint32_t at = 0; at < lane->notable.count; at++)
+                queue_add(&recorder->retired_notable, &lane->notable.calls[at]);
+            recorder->retired_notable.dropped += lane->notable.dropped;
+            recorder->retired_records += lane->head;
+        }
+        lane_reset(lane);
+        pthread_mutex_lock(&lanes_mutex);
+        lane->owner = NULL;
+        lane->next_of_owner = spare_lanes;
+        spare_lanes = lane;
+        pthread_mutex_unlock(&lanes_mutex);
+    }
+}
+
+/* The calling thread's lane of this recorder, made if need be; NULL without memory. */
+static __attribute__((noinline)) Lane *lane_find(Recorder *recorder, int make) {
+    Lane *lane = lanes_of_thread, *unused = NULL;
+    while (lane != NULL && lane->owner != recorder) {
+        if (lane->owner == NULL)
+            unused = lane;
+        lane = lane->next_of_thread;
+    }
+    if (lane == NULL && make) {
+        recorder_reap(recorder, ENDED_KEPT);
+        lane = unused;
+        if (lane != NULL)
+            lane_reset(lane);
+        else
+            lane = lane_new();
+        if (lane == NULL || !lane_needs_ring(lane, recorder->lane_count ? THREAD_RING_RECORDS : RING_RECORDS))
+            return NULL; /* the lane stays with its thread, unused */
+        lane->owner = recorder;
+        lane->number = ++recorder->lane_count;
+        lane->next_of_owner = recorder->lanes;
+        recorder->lanes = lane;
+    }
+    if (lane != NULL)
+        current_lane = lane;
+    return lane;
+}
+
+static inline Lane *lane_here(Recorder *recorder, int make) {
+    Lane *lane = current_lane;
+    return LIKELY(lane != NULL && lane->owner == recorder) ? lane : lane_find(recorder, make);
+}
+
+/* Tells whoever waits that there is something to tell, once; may run Python code, so it comes last. */
+static __attribute__((noinline)) void lane_wakes(Lane *lane) {
+    PyObject *wake = lane->owner->wake;
+    lane->listened = 1;
+    if (wake == NULL)
+        return;
+    Py_INCREF(wake);
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *result = PyObject_CallNoArgs(wake);
+    if (result == NULL)
+        PyErr_Clear();
+    Py_XDECREF(result);
+    PyErr_Restore(type, value, traceback);
+    Py_DECREF(wake);
+}
+
+/* -- suspended calls -- */
+
+static inline uint32_t suspended_slot(const Suspended *table, const void *frame) {
+    return (uint32_t)(((uint64_t)(uintptr_t)frame * 0x9E3779B97F4A7C15u) >> 32) & table->mask;
+}
+
+static void suspended_remove(Suspended *table, uint32_t hole) {
+    uint32_t at = hole;
+    table->count--;
+    for (;;) { /* what was put behind its place because of this entry moves up */
+        at = (at + 1) & table->mask;
+        if (table->slots[at].frame == NULL)
+            break;
+        uint32_t home = suspended_slot(table, table->slots[at].frame);
+        if (((at - home) & table->mask) >= ((at - hole) & table->mask)) {
+            table->slots[hole] = table->slots[at];
+            hole = at;
+        }
+    }
+    table->slots[hole].frame = NULL;
+}
+
+static int suspended_grow(Suspended *table) {
+    uint32_t size = table->slots == NULL ? 256 : 2 * (table->mask + 1);
+    Entry *old = table->slots, *slots = zeroed(size, sizeof *slots);
+    if (slots == NULL)
+        return 0;
+    uint32_t old_size = old == NULL ? 0 : table->mask + 1;
+    table->slots = slots;
+    table->mask = size - 1;
+    for (uint32_t at = 0; at < old_size; at++) {
+        if (old[at].frame == NULL)
+            continue;
+        uint32_t slot = suspended_slot(table, old[at].frame);
+        while (slots[slot].frame != NULL)
+            slot = (slot + 1) & table->mask;
+        slots[slot] = old[at];
+    }
+    free(old);
+    return 1;
+}
+
+static void suspended_put(Suspended *table, const Entry *entry) {
+    if ((table->slots == NULL || table->count >= (table->mask + 1) / 2) && !suspended_grow(table))
+        return;
+    if (table->count >= SUSPENDED_LIMIT) { /* ends that were never seen have piled up */
+        while (table->slots[table->oldest & table->mask].frame == NULL)
+            table->oldest++;
+        suspended_remove(table, table->oldest++ & table->mask);
+    }
+    uint32_t slot = suspended_slot(table, entry->frame);
+    while (table->slots[slot].frame != NULL && table->slots[slot].frame != entry->frame)
+        slot = (slot + 1) & table->mask;
+    table->count += table->slots[slot].frame == NULL;
+    table->slots[slot] = *entry;
+}
+
+static int suspended_take(Suspended *table, const void *frame, Entry *entry) {
+    if (table->count == 0)
+        return 0;
+    uint32_t slot = suspended_slot(table, frame);
+    while (table->slots[slot].frame != frame) {
+        if (table->slots[slot].frame == NULL)
+            return 0;
+        slot = (slot + 1) & table->mask;
+    }
+    *entry = table->slots[slot];
+    suspended_remove(table, slot);
+    return 1;
+}
+
+/* -- transitions -- */
+
+static inline Entry *lane_push(Lane *lane) {
+    if (UNLIKELY(lane->top + 1 >= lane->room) && !lane_grow(lane))
+        return NULL;
+    return &lane->stack[++lane->top];
+}
+
+static inline Row *row_of(Lane *lane, uint32_t site, uint32_t caller, uint64_t now) {
+    Row *row = row_find(&lane->rows, site, caller);
+    return LIKELY(row != NULL) ? row : row_add(&lane->rows, site, caller, lane->number, now);
+}
+
+static inline void on_start(const SiteState *site, void *frame) {
+    Lane *lane = lane_here(site->owner, 1);
+    if (UNLIKELY(lane == NULL || lane->muted))
+        return;
+    uint64_t now = clock_ns();
+    lane_write(lane, now, site->number, START);
+    while (UNLIKELY(lane->stack[lane->top].frame == frame && lane->top))
+        lane->top--; /* it was left without an exit, and its frame's memory serves another call */
+    Row *row = row_of(lane, site->number, lane->stack[lane->top].row->site, now);
+    Entry *entry = row != NULL ? lane_push(lane) : NULL;
+    if (UNLIKELY(entry == NULL))
+        return;
+    row->calls++;
+    entry->frame = frame;
+    entry->row = row;
+    entry->since = now;
+    entry->below = 0;
+    entry->suspends = site->suspends;
+    if (site->suspends) {
+        entry->started = now;
+        entry->running = 0;
+        entry->awaits = site->awaits;
+        entry->lane = lane->number;
+    }
+    if (UNLIKELY(row->calls == 1 && !lane->listened))
+        lane_wakes(lane);
+}
+
+static __attribute__((noinline)) void note(Lane *lane, const Entry *entry, uint64_t now, uint64_t running, PyObject *error) {
+    const Entry *caller = &lane->stack[lane->top];
+    Notable call = {
+        .site = entry->row->site,
+        .caller = entry->row->caller,
+        .lane = entry->suspends ? entry->lane : lane->number,
+        .started = entry_started(entry),
+        .ended = now,
+        .running = running,
+        .caller_started = lane->top ? entry_started(caller) : 0,
+        .error = error,
+    };
+    queue_add(&lane->notable, &call);
+    if (!lane->listened)
+        lane_wakes(lane);
+}
+
+static int is_cancellation(PyTypeObject *kind) {
+    int answer = 0;
+    PyObject *name = PyUnicode_FromString("asyncio.exceptions");
+    PyObject *module = name != NULL ? PyImport_GetModule(name) : NULL;
+    if (module != NULL && PyModule_Check(module)) {
+        PyObject *type = PyDict_GetItemString(PyModule_GetDict(module), "CancelledError");
+        answer = type != NULL && PyType_Check(type) && PyType_IsSubtype(kind, (PyTypeObject *)type);
+    }
+    Py_XDECREF(module);
+    Py_XDECREF(name);
+    PyErr_Clear();
+    return answer;
+}
+
+/* Some exceptions end a call without being a failure. */
+static int is_failure(PyTypeObject *kind) {
+    PyObject *const ends[] = {PyExc_StopIteration, PyExc_StopAsyncIteration, PyExc_GeneratorExit, PyExc_SystemExit};
+    for (size_t at = 0; at < sizeof ends / sizeof *ends; at++)
+        if (PyType_IsSubtype(kind, (PyTypeObject *)ends[at]))
+            return 0;
+    return PyType_IsSubtype(kind, (PyTypeObject *)PyExc_Exception) || !is_cancellation(kind);
+}
+
+/* Remembers that an exception left a call; returns a new reference to its type's name, NULL if it is no failure. */
+static PyObject *unwound(Lane *lane, const Entry *entry, uint64_t now, uint64_t identity, PyTypeObject *kind) {
+    if (lane->unwound == NULL)
+        lane->unwound = zeroed(UNWOUND_LIMIT, sizeof *lane->unwound);
+    if (lane->unwound != NULL)
+        lane->unwound[lane->unwound_count++ % UNWOUND_LIMIT] =
+            (Unwound){.identity = identity, .site = entry->row->site, .started = entry_started(entry), .ended = now};
+    if (!is_failure(kind))
+        return NULL;
+    PyObject *name = PyType_GetName(kind); /* runs no code of a metaclass */
+    if (name == NULL) {
+        PyErr_Clear();
+        return NULL;
+    }
+    entry->row->raised++;
+    row_failed(entry->row, name, 1);
+    return name;
+}
+
+/* The end of a call: a return, or with `kind` an exception of that type and identity. */
+static inline void on_end(
+    const SiteState *site, void *frame, uint64_t transition, uint64_t identity, PyTypeObject *kind
+) {
+    Lane *lane = lane_here(site->owner, 0);
+    if (UNLIKELY(lane == NULL || lane->muted))
+        return;
+    Entry *entry = lane_pop(lane, frame, site->number);
+    uint64_t now = clock_ns();
+    lane_write(lane, now, site->number, transition);
+    if (UNLIKELY(entry == NULL))
+        return;
+    Row *row = entry->row;
+    uint64_t segment = LIKELY(now > entry->since) ? now - entry->since : 0;
+    uint64_t duration = segment, running = segment;
+    if (LIKELY(segment > entry->below))
+        row->own += segment - entry->below;
+    lane->stack[lane->top].below += segment;
+    if (entry->suspends) {
+        /* While a coroutine awaits it is at work for whoever awaits it; a generator between two values is not. */
+        running += entry->running;
+        duration = !entry->awaits ? running : now > entry->started ? now - entry->started : 0;
+    }
+    row->total += duration;
+    if (duration > row->longest)
+        row->longest = duration;
+    PyObject *name = UNLIKELY(kind != NULL) ? unwound(lane, entry, now, identity, kind) : NULL;
+    if (UNLIKELY(duration >= site->limit || row->calls == 1 || name != NULL))
+        note(lane, entry, now, running, name);
+    Py_XDECREF(name);
+}
+
+static inline void on_yield(const SiteState *site, void *frame) {
+    Lane *lane = lane_here(site->owner, 0);
+    if (UNLIKELY(lane == NULL || lane->muted))
+        return;
+    Entry *entry = lane_pop(lane, frame, site->number);
+    uint64_t now = clock_ns();
+    lane_write(lane, now, site->number, YIELD);
+    if (UNLIKELY(entry == NULL))
+        return;
+    uint64_t segment = LIKELY(now > entry->since) ? now - entry->since : 0;
+    if (LIKELY(segment > entry->below))
+        entry->row->own += segment - entry->below;
+    entry->running += segment;
+    lane->stack[lane->top].below += segment;
+    suspended_put(&site->owner->suspended, entry);
+}
+
+static inline void on_resume(const SiteState *site, void *frame) {
+    Lane *lane = lane_here(site->owner, 1);
+    if (UNLIKELY(lane == NULL || lane->muted))
+        return;
+    uint64_t now = clock_ns();
+    lane_write(lane, now, site->number, RESUME);
+    Entry suspended;
+    if (!suspended_take(&site->owner->suspended, frame, &suspended) || suspended.row->site != site->number)
+        return;
+    Row *row = row_of(lane, site->number, suspended.row->caller, now); /* it may have begun in another thread */
+    Entry *entry = row != NULL ? lane_push(lane) : NULL;
+    if (entry == NULL)
+        return;
+    *entry = suspended;
+    entry->row = row;
+    entry->since = now;
+    entry->below = 0;
+}
+
+static inline void on_transition(const SiteState *site, uint32_t transition, void *frame) {
+    switch (transition) {
+    case START: on_start(site, frame); break;
+    case RETURN: on_end(site, frame, RETURN, 0, NULL); break;
+    case YIELD: on_yield(site, frame); break;
+    case RESUME: on_resume(site, frame); break;
+    default: break; /* UNWIND comes with its exception */
+    }
+}
+
+#endif

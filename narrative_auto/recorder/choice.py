@@ -1,0 +1,30 @@
+"""Which recorder works in a process: the compiled one, where it was built, else its twin in Python."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from narrative_auto.recorder.base import Recorder
+
+
+def make(wanted: str, min_duration: int = 1_000_000, wake: Callable[[], object] | None = None) -> tuple[Recorder, str]:
+    """Return an empty recorder, and why there is no compiled one where one was to be had; "" for no reason.
+
+    Args:
+        wanted: "auto", "native" or "pure".
+        min_duration: ns from which a finished call is notable.
+        wake: called, from a thread that has recorded something new, when there is something to tell.
+    """
+    reason = ""
+    if wanted != "pure":
+        try:
+            from narrative_auto.recorder.native import NativeRecorder
+        except ImportError as why:
+            reason = f"the compiled one was not built for this interpreter ({why})"
+        else:
+            return NativeRecorder(min_duration, wake), ""
+    from narrative_auto.recorder.pure import PureRecorder
+
+    return PureRecorder(min_duration, wake), reason

@@ -1,0 +1,83 @@
+"""The compiled recorder: `_native.c` keeps and counts, this module gives what it holds to readers."""
+
+from __future__ import annotations
+
+from narrative_auto.recorder import _native
+from narrative_auto.recorder.base import bind_copies
+from narrative_auto.recorder.readings import Edge, NotableCall, OpenCall
+from narrative_auto.recorder.sites import SiteTable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType
+    from typing import Any
+
+    from narrative_auto.recorder.base import Monitor, Plan
+    from narrative_auto.recorder.sites import Site
+
+
+class NativeRecorder(_native.Recorder):
+    """The event buffer of this process.
+
+    Args:
+        min_duration: ns from which a finished call is notable.
+        wake: called, from a thread that has recorded something new, when there is something to tell.
+    """
+
+    name = "native"
+
+    def __init__(self, min_duration: int = 1_000_000, wake: Callable[[], object] | None = None) -> None:
+        super().__init__(min_duration, wake)
+        self.sites = SiteTable(self)
+
+    def bind(self, code: CodeType, plan: Plan, module: str) -> CodeType:
+        """Return code with probes where the plan has places for them: changed in place, as nothing has run it yet."""
+        return code if self.fill(code, plan, module, self.sites.described) else bind_copies(self, code, plan, module)
+
+    def monitor(
+        self, meet: Callable[[CodeType, Any], object], disable: object, foreign: set[str], *, before: bool
+    ) -> Monitor:
+        """Return compiled callbacks for `sys.monitoring`."""
+        return _native.Monitor(self, meet, disable, foreign, before)
+
+    def mark(self, site: Site, name: str) -> None:
+        """Give the site's stages a name; each of its calls becomes notable."""
+        site.name = name
+        site.marked = True
+        self.note_all(site)
+
+    def edges(self) -> list[Edge]:
+        """Return the totals of every pair of caller and callee, in the order of their first calls."""
+        edges: dict[tuple[int, int], Edge] = {}
+        for site, caller, *sums in self.rows():
+            edge = edges.get((caller, site))
+            if edge is None:
+                edge = edges[caller, site] = Edge(site, caller)
+            edge.add(*sums)
+        return sorted(edges.values(), key=lambda edge: edge.first)
+
+    def drain(self) -> tuple[list[NotableCall], int]:
+        """Return the notable calls since the last drain, by their end, and how many were dropped."""
+        taken, dropped = self.take()
+        calls = [NotableCall(*call) for call in taken]
+        calls.sort(key=lambda call: call.ended)
+        return calls, dropped
+
+    def open_calls(self) -> list[OpenCall]:
+        """Return the calls that are running in any thread, outermost first within a lane, then the suspended ones."""
+        return [OpenCall(*call) for call in self.running()]
+
+    def rehearse(self) -> None:
+        """Do nothing: a probe runs no Python code."""
+
+    def before_fork(self) -> None:
+        """Do nothing: whoever forks has the GIL, so nobody is within a probe."""
+
+    def after_fork(self) -> None:
+        """Go on in the parent process, where nobody listens until there is something to tell."""
+        self.listen_again()
+
+    def scratch(self) -> NativeRecorder:
+        """Return an empty recorder in which nothing is notable."""
+        return NativeRecorder(1 << 62)
