@@ -31,11 +31,16 @@ class Done:
     err: str
 
 
+RECORDER = os.environ.get("NARRATIVE_RECORDER", "native")
+"""The recorder of the processes under test; `NARRATIVE_RECORDER=pure` tests what is there without a compiler."""
+
+
 def clean_environment(**more: str) -> dict[str, str]:
     """Return the environment without what this package or a person's settings could have left in it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("NARRATIVE", "PYTHON", "XDG_"))}
     # A fault of ours is raised in the process under test, so that no test passes over one that was swallowed.
-    return {**kept, "NO_COLOR": "1", "NARRATIVE_STRICT": "1", **more}
+    chosen = {"NARRATIVE_RECORDER": "pure"} if RECORDER == "pure" else {}
+    return {**kept, "NO_COLOR": "1", "NARRATIVE_STRICT": "1", **chosen, **more}
 
 
 def run(*command: str | Path, cwd: Path, **environ: str) -> Done:

@@ -186,16 +186,8 @@ static PyObject *recorder_fill(PyObject *self, PyObject *args) {
     return filled < 0 ? NULL : PyBool_FromLong(filled);
 }
 
-static PyObject *set_silent(PyObject *self, PyObject *site, int silent) {
-    SiteState *state = state_of((Recorder *)self, site);
-    if (state == NULL)
-        return NULL;
-    state->silent = (uint8_t)silent;
-    Py_RETURN_NONE;
-}
-
-static PyObject *recorder_silence(PyObject *self, PyObject *site) { return set_silent(self, site, 1); }
-static PyObject *recorder_unsilence(PyObject *self, PyObject *site) { return set_silent(self, site, 0); }
+static PyObject *recorder_silence(PyObject *self, PyObject *site) { return set_silent((Recorder *)self, site, 1); }
+static PyObject *recorder_unsilence(PyObject *self, PyObject *site) { return set_silent((Recorder *)self, site, 0); }
 
 static PyObject *recorder_note_all(PyObject *self, PyObject *site) {
     SiteState *state = state_of((Recorder *)self, site);
@@ -401,9 +393,14 @@ static PyObject *recorder_is_empty(PyObject *self, void *Py_UNUSED(closure)) {
 /* -- threads and forks -- */
 
 static PyObject *recorder_mute_thread(PyObject *self, PyObject *Py_UNUSED(none)) {
-    Lane *lane = lane_find((Recorder *)self, 1);
-    if (lane != NULL)
-        lane->muted = 1;
+    Recorder *recorder = (Recorder *)self;
+    Lane *lane = lane_new(); /* in front of the one that the thread may have had, whose records stay */
+    if (lane == NULL || !lane_needs_ring(lane, 1))
+        return PyErr_NoMemory();
+    lane->owner = recorder;
+    lane->muted = 1;
+    lane->next_of_owner = recorder->lanes;
+    recorder->lanes = current_lane = lane;
     Py_RETURN_NONE;
 }
 

@@ -153,14 +153,37 @@ if TYPE_CHECKING:
             ...
 
     class Monitor(Protocol):
-        """Callbacks for `sys.monitoring`; the first six are for PY_START, PY_RETURN and so on."""
+        """Callbacks for `sys.monitoring`."""
 
-        started: Callable[[CodeType, int], object]
-        returned: Callable[[CodeType, int, object], object]
-        yielded: Callable[[CodeType, int, object], object]
-        resumed: Callable[[CodeType, int], object]
-        thrown: Callable[[CodeType, int, BaseException], object]
-        unwound: Callable[[CodeType, int, BaseException], object]
+        @property
+        def started(self) -> Callable[[CodeType, int], object]:
+            """For PY_START."""
+            ...
+
+        @property
+        def returned(self) -> Callable[[CodeType, int, object], object]:
+            """For PY_RETURN."""
+            ...
+
+        @property
+        def yielded(self) -> Callable[[CodeType, int, object], object]:
+            """For PY_YIELD."""
+            ...
+
+        @property
+        def resumed(self) -> Callable[[CodeType, int], object]:
+            """For PY_RESUME."""
+            ...
+
+        @property
+        def thrown(self) -> Callable[[CodeType, int, BaseException], object]:
+            """For PY_THROW."""
+            ...
+
+        @property
+        def unwound(self) -> Callable[[CodeType, int, BaseException], object]:
+            """For PY_UNWIND."""
+            ...
 
         def watch(self, code: CodeType, site: Site) -> None:
             """Let a code object report at a site."""
@@ -168,6 +191,14 @@ if TYPE_CHECKING:
 
         def watch_unwinding(self, code: CodeType, told: object) -> None:
             """Compare `told` with the exception that leaves a code object."""
+            ...
+
+        def silence(self, site: Site) -> None:
+            """Let what is watched at a site report nothing."""
+            ...
+
+        def unsilence(self, site: Site) -> None:
+            """Let it report again."""
             ...
 
         def forget(self, code: CodeType) -> None:

@@ -34,7 +34,7 @@ class _Watched:
             probes[each].__bool__ if each in probes else bool
             for each in (START, RETURN, YIELD, RESUME)
         )
-        self.unwind = probes[UNWIND].__eq__ if probes else None
+        self.unwind: Callable[[object], bool] = probes[UNWIND].__eq__ if probes else bool
 
 
 class PureMonitor:
@@ -65,6 +65,12 @@ class PureMonitor:
     def watch_unwinding(self, code: CodeType, told: object) -> None:
         """Compare `told` with the exception that leaves a code object."""
         self._keep(code, None, {}, told)
+
+    @staticmethod
+    def silence(site: Site) -> None:
+        """Do nothing: the callbacks look at the site."""
+
+    unsilence = silence
 
     def forget(self, code: CodeType) -> None:
         """Let a code object report nothing."""
@@ -114,9 +120,10 @@ class PureMonitor:
 
         def thrown(code: CodeType, offset: int, error: BaseException) -> None:  # noqa: ARG001 - the same
             watched = known.get(id(code))
-            if watched is not None and watched.site is not None and offset > watched.entry >= 0:
-                if not watched.site.released:
-                    watched.resume()
+            if watched is None or watched.site is None or watched.site.released:
+                return
+            if offset > watched.entry >= 0:
+                watched.resume()
 
         def unwound(code: CodeType, offset: int, error: BaseException) -> None:
             watched = known.get(id(code))

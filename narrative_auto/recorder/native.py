@@ -50,11 +50,11 @@ class NativeRecorder(_native.Recorder):
     def edges(self) -> list[Edge]:
         """Return the totals of every pair of caller and callee, in the order of their first calls."""
         edges: dict[tuple[int, int], Edge] = {}
-        for site, caller, *sums in self.rows():
+        for site, caller, calls, total, own, longest, raised, first, errors in self.rows():
             edge = edges.get((caller, site))
             if edge is None:
                 edge = edges[caller, site] = Edge(site, caller)
-            edge.add(*sums)
+            edge.add(calls, total, own, longest, raised, first, errors)
         return sorted(edges.values(), key=lambda edge: edge.first)
 
     def drain(self) -> tuple[list[NotableCall], int]:

@@ -296,8 +296,8 @@ class PureRecorder:
                 start, *others, unwind = scratch.probes(site, (START, YIELD, RESUME, RETURN, UNWIND), depth)
                 for probe in (start, start, *others):
                     not probe  # noqa: B018 - what instrumented code does
-                not start
-                not start
+                not start  # noqa: B018 - the same
+                not start  # noqa: B018 - the same
                 unwind == RecursionError()  # noqa: B015 - the same
 
     @staticmethod

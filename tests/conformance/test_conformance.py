@@ -170,10 +170,11 @@ def test_after_stop_nothing_is_reported_and_nothing_is_left(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with CPython 3.12")
-def test_monitoring_comes_and_goes_while_threads_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recorder", RECORDERS)
+def test_monitoring_comes_and_goes_while_threads_run(tmp_path: Path, recorder: str) -> None:
     """python/cpython#137030: arming code that other threads are running."""
     ended = threading.Event()
-    with bench("monitoring", "pure", tmp_path) as started:
+    with bench("monitoring", recorder, tmp_path) as started:
         module = started.load("def f(n):\n    return [g(each) for each in range(n)]\ndef g(n):\n    return n + 1\n")
 
     def work() -> None:
@@ -187,7 +188,7 @@ def test_monitoring_comes_and_goes_while_threads_run(tmp_path: Path) -> None:
         until = time.monotonic() + 1.5
         rounds = 0
         while time.monotonic() < until:
-            with bench("monitoring", "pure", tmp_path) as started:
+            with bench("monitoring", recorder, tmp_path) as started:
                 module.f(3)
                 site = started.engine.site(module.g)
                 assert site is not None

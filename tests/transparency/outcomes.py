@@ -83,7 +83,7 @@ def sites() -> list[tuple[str, str, int]]:
     """Return module, file and line of all that was instrumented in this process; nothing where nobody records."""
     bootstrap: Any = sys.modules.get("narrative_auto.launch.bootstrap")
     runs = bootstrap._current if bootstrap is not None else []
-    return [(site.module, site.filename, site.line) for run in runs for site in run._recorder.sites if site.number]
+    return [(site.module, site.filename, site.line) for run in runs for site in run.recorder.sites if site.number]
 
 
 def pytest_addoption(parser: Any) -> None:

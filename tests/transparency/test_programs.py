@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Done, narrative_run, run
+from tests.conftest import RECORDER, Done, narrative_run, run
 
 Write = Callable[[str, str], Path]
 
@@ -382,9 +382,7 @@ print(deepest)
 """
 
 
-@pytest.mark.xfail(
-    strict=True, reason="runpy runs __main__ for us: two frames more, until the native recorder is there"
-)
+@pytest.mark.xfail(strict=True, reason="runpy runs __main__ for us: two frames more")
 def test_the_number_of_frames_below_main(write: Write) -> None:
     """A script's module has no frame below its own."""
     folder = write("app.py", "def f(): pass\n" + DEPTH).parent
@@ -392,7 +390,7 @@ def test_the_number_of_frames_below_main(write: Write) -> None:
     assert narrative_run("--quiet", sys.executable, "app.py", cwd=folder).out == plain.out
 
 
-@pytest.mark.xfail(strict=True, reason="two frames of runpy, and one level for a probe in Python")
+@pytest.mark.xfail(strict=True, reason="two frames of runpy")
 def test_the_depth_of_recursion(write: Write) -> None:
     """A function calls itself as often as without us."""
     folder = write("app.py", RECURSION).parent
@@ -421,7 +419,7 @@ def test_an_ordinary_run_leaves_no_trace_in_the_user_s_bytecode(write: Write, tm
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == recorded
 
 
-@pytest.mark.xfail(strict=True, reason="a probe of the pure recorder is a Python call, until the native one is there")
+@pytest.mark.xfail(RECORDER == "pure", strict=True, reason="a probe of the pure recorder is a Python call")
 @pytest.mark.parametrize("setter", ["settrace", "setprofile"])
 def test_tracers_see_nothing_of_ours(write: Write, setter: str) -> None:
     """A tracer or profiler of the program's own sees the calls that it sees without us."""

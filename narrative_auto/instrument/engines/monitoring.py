@@ -63,7 +63,6 @@ class MonitoringEngine:
         self._tool = -1
         self._watched: WatchedCode | None = None
         self._monitor: Monitor | None = None
-        self._recorder: Recorder | None = None
         self._local = self._everywhere = self._unwinding = self._ending = 0
 
     def start(self, recorder: Recorder) -> None:
@@ -81,7 +80,6 @@ class MonitoringEngine:
             owners = " and ".join(str(owner) for owner in taken.values())
             raise DeclinedError(f"the free tool ids of sys.monitoring are taken by {owners}")
         monitoring.use_tool_id(self._tool, OWNER)
-        self._recorder = recorder
         self._watched = WatchedCode(recorder, self._scope, self._is_on, self._watch)
         base.started.append(self)
         events = monitoring.events
@@ -120,16 +118,16 @@ class MonitoringEngine:
     def release(self, site: Site) -> None:
         """Switch a site's events off; its code runs as if nobody watched."""
         site.released = True
-        if self._recorder is not None:
-            self._recorder.silence(site)
+        if self._monitor is not None:
+            self._monitor.silence(site)
         for watched in self._watched.at(site) if self._watched is not None else ():
             self._set_local(watched, 0)
 
     def restore(self, site: Site) -> None:
         """Switch a site's events on again."""
         site.released = False
-        if self._recorder is not None:
-            self._recorder.unsilence(site)
+        if self._monitor is not None:
+            self._monitor.unsilence(site)
         for watched in self._watched.at(site) if self._watched is not None else ():
             # A disabled event comes back when the code object is seen without it once, and then with it again.
             self._set_all(0)
@@ -186,10 +184,12 @@ class MonitoringEngine:
     def _met(self, code: CodeType, names: Mapping[str, Any]) -> object:
         """Take in a code object that starts unwatched; return what the interpreter is to get."""
         answer = guarded_within("watching a function", self._meet, code, names)
-        return None if answer or sys.version_info < (3, 12) else sys.monitoring.DISABLE
+        if answer or sys.version_info < (3, 12):
+            return None
+        return sys.monitoring.DISABLE
 
     def _meet(self, code: CodeType, names: Mapping[str, Any]) -> bool:
-        """Arm a code object that starts for the first time, if it is of the scope; return whether it is to come again."""
+        """Arm a code object that starts for the first time, if it is of the scope; say whether it is to come again."""
         code_of = self._watched
         if code_of is None:
             return False
@@ -200,7 +200,9 @@ class MonitoringEngine:
             if watched is not None and not watched.site.released:
                 self._set_local(watched, self._local)
         except RecursionError:
-            return True  # it could not be met where the stack ends; the program's own next call does not fit there either
+            return (
+                True  # it could not be met where the stack ends; the program's own next call does not fit there either
+            )
         except ValueError:
             if self._tool >= 0:
                 raise

@@ -18,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FunctionType
-    from typing import Any
 
     from narrative_auto.instrument.scope import Scope
     from narrative_auto.recorder.base import Plan, Recorder

@@ -62,7 +62,8 @@ class TracedCode(Watched):
         self.leave: Callable[[], bool] = leave.__bool__
         self.left: Callable[[int, type], None] = unwind.left
         # A plain function has neither; to report something else would be worse than to report nothing.
-        self.suspend, self.resume = (other.__bool__ for other in others) if site.kind != FUNCTION else (bool, bool)
+        self.suspend: Callable[[], bool] = others[0].__bool__ if site.kind != FUNCTION else bool
+        self.resume: Callable[[], bool] = others[1].__bool__ if site.kind != FUNCTION else bool
 
 
 class SettraceEngine:

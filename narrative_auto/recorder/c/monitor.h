@@ -182,6 +182,14 @@ static PyObject *monitor_watch_unwinding(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+static PyObject *monitor_silence(PyObject *self, PyObject *site) {
+    return set_silent((Recorder *)((Monitor *)self)->recorder, site, 1);
+}
+
+static PyObject *monitor_unsilence(PyObject *self, PyObject *site) {
+    return set_silent((Recorder *)((Monitor *)self)->recorder, site, 0);
+}
+
 static PyObject *monitor_forget(PyObject *self, PyObject *code) {
     if (PyCode_Check(code) && watched_of((Monitor *)self, code) != NULL
         && PyUnstable_Code_SetExtra(code, watched_slot, NULL) < 0) /* it frees what was there */
@@ -244,6 +252,8 @@ static PyMethodDef monitor_methods[] = {
     {"watch", monitor_watch, METH_VARARGS, "watch(code, site)\n--\n\nLet a code object report at a site."},
     {"watch_unwinding", monitor_watch_unwinding, METH_VARARGS,
      "watch_unwinding(code, told)\n--\n\nCompare `told` with what leaves a code object by exception."},
+    {"silence", monitor_silence, METH_O, "silence(site)\n--\n\nLet what is watched at a site report nothing."},
+    {"unsilence", monitor_unsilence, METH_O, "unsilence(site)\n--\n\nLet it report again."},
     {"forget", monitor_forget, METH_O, "forget(code)\n--\n\nLet a code object report nothing."},
     {NULL, NULL, 0, NULL},
 };

@@ -54,6 +54,14 @@ static SiteState *described(Recorder *recorder, PyObject *site) {
     return state;
 }
 
+static PyObject *set_silent(Recorder *recorder, PyObject *site, int silent) {
+    SiteState *state = state_of(recorder, site);
+    if (state == NULL)
+        return NULL;
+    state->silent = (uint8_t)silent;
+    Py_RETURN_NONE;
+}
+
 static inline void *probe_frame(const Probe *probe) { return probe->by_callback ? frame_of_caller() : frame_here(); }
 
 static int probe_bool(PyObject *self) {

