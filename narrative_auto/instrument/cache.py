@@ -47,15 +47,20 @@ class CodeCache:
         paths = self._paths(filename)
         return paths[1] if paths is not None else None
 
-    def get(self, filename: str) -> Prepared | None:
-        """Return the prepared code of a source file, if what is kept still stands for it."""
+    def get(self, filename: str, source: tuple[int, int]) -> Prepared | None:
+        """Return the prepared code of a source file, if what is kept still stands for it.
+
+        Args:
+            filename: the source file.
+            source: its time (ns) and size (bytes) now.
+        """
         paths = self._paths(filename)
         if paths is None:
             return None
         content = _read(paths[1], trusted_only=bool(self._folder) and os.name == "posix")
         if (
             content[:8] != SIGNATURE
-            or content[16:24] != _stamp(filename, paths[0])
+            or content[16:24] != _validity(source, paths[0])
             or (content[24:32] != _ANY_SOURCE and content[24:32] != _source_hash(filename))
             or content[8:16] != _imp.source_hash(_KEY, memoryview(content)[16:])
         ):
@@ -79,9 +84,9 @@ class CodeCache:
         if paths is None or sys.dont_write_bytecode:
             return
         source_file = _stat(filename)
-        stamp = _stamp(filename, paths[0])
+        stamp = _validity(made_from, paths[0])
         source = _source_hash(filename) if _goes_by_source(paths[0]) else _ANY_SOURCE
-        if not stamp or not source or (source_file.st_mtime_ns, source_file.st_size) != made_from:
+        if not source or (source_file.st_mtime_ns, source_file.st_size) != made_from:
             return
         body = stamp + source + marshal.dumps((prepared.code, prepared.plan, prepared.declined))
         # Whoever may not read the source may not read its code: as the interpreter does with its own.
@@ -100,21 +105,26 @@ class CodeCache:
         return beside, f"{folder}/{os.path.basename(beside).removesuffix('.pyc')}.narrative-{self._tag}"
 
 
-def _stamp(filename: str, bytecode: str) -> bytes:
+def stamp_of(filename: str) -> tuple[int, int]:
+    """Return what changes when a source file is written."""
+    try:
+        status = _stat(filename)
+    except OSError:
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_size)
+
+
+def _validity(source: tuple[int, int], bytecode: str) -> bytes:
     """Return a hash of what says that the interpreter would take the same code: of the source, and its `.pyc` file.
 
-    That file counts because it may be used whatever the source says. 8 bytes, none if there is no telling.
+    That file counts because it may be used whatever the source says. 8 bytes.
     """
-    try:
-        source = _stat(filename)
-    except OSError:
-        return b""
     try:
         own = _stat(bytecode)
         kept = f"{own.st_mtime_ns} {own.st_size}"
     except OSError:
         kept = "none"
-    text = f"{source.st_mtime_ns} {source.st_size} {kept} {_imp.check_hash_based_pycs}"
+    text = f"{source[0]} {source[1]} {kept} {_imp.check_hash_based_pycs}"
     return _imp.source_hash(_KEY, text.encode())
 
 

@@ -7,12 +7,12 @@ had (a syntax error, say) fails later exactly as it does without us.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from importlib.machinery import PathFinder, SourceFileLoader, SourcelessFileLoader
 
 from narrative_auto.errors import attempted_within, guarded_within
+from narrative_auto.instrument.cache import stamp_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,14 +28,12 @@ if TYPE_CHECKING:
     from narrative_auto.instrument.isolation import Isolation
     from narrative_auto.instrument.scope import Scope
 
-_stat_file = os.stat  # as it was before a program put another one in its place
-
 
 class NarrativeFinder:
     """A meta path finder that asks `PathFinder`, and instruments what that finds if the scope wants it.
 
     Args:
-        rewriter: puts the probes in; None where code stays as it is and modules are only counted.
+        rewriter: puts the probes in; None where code stays as it is.
         scope: says which modules are application code.
         leave_plain: told of each module that stays as it is although the scope wanted it: module, "", reason.
         isolation: how our own imports are told from the program's.
@@ -80,10 +78,17 @@ class NarrativeFinder:
         """
         if self._isolation.is_ours():
             return self._isolation.find_spec(fullname) if path is None else None
+        if self._rewriter is None and not self._reason:
+            return None  # its functions are met when they start
         spec = attempted_within(PathFinder.find_spec, fullname, path, target) or _editable(fullname, path, target)
         if spec is not None and spec.loader is not None and spec.origin and spec.has_location and _is_for_import():
             guarded_within(f"instrumenting {fullname}", self._prepare, fullname, spec)
         return spec
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether what is imported from here on gets probes by this finder."""
+        return self._rewriter is not None
 
     def stop_rewriting(self, reason: str) -> None:
         """Leave the code of what is imported from here on as it is.
@@ -108,28 +113,29 @@ class NarrativeFinder:
             code = attempted_within(loader.get_code, fullname)
             if code is not None:
                 with self._isolation:
-                    self._hand_out(fullname, filename, loader, lambda: watch.watched(code, fullname))
+                    self._hand_out(fullname, filename, loader, lambda _: watch.watched(code, fullname))
             return
         verdict = self._scope.module(fullname, filename)
         if not verdict.instrument:
             return
-        if self._reason:
+        rewriter = self._rewriter
+        if rewriter is None:
             self._leave_plain(fullname, "", self._reason)
-            return
-        if self._rewriter is None:
-            self.instrumented.append(fullname)  # its functions are met when they start
             return
         if type(loader) not in {SourceFileLoader, SourcelessFileLoader} and type(loader).__module__ != "zipimport":
             # To ask a loader of the program's own now for what it gives later, a program could tell.
             self._leave_plain(fullname, "", f"it is loaded by {type(loader).__module__}.{type(loader).__qualname__}")
             return
-        rewriter = self._rewriter
-        self._hand_out(fullname, filename, loader, lambda: self._instrumented(fullname, filename, loader, rewriter))
+        self._hand_out(
+            fullname, filename, loader, lambda stamp: self._instrumented(fullname, filename, loader, rewriter, stamp)
+        )
 
-    def _hand_out(self, fullname: str, filename: str, loader: Any, make: Callable[[], CodeType | None]) -> None:
+    def _hand_out(
+        self, fullname: str, filename: str, loader: Any, make: Callable[[tuple[int, int]], CodeType | None]
+    ) -> None:
         started = time.perf_counter()
-        stamp = _stamp(filename)
-        code = make()
+        stamp = stamp_of(filename)
+        code = make(stamp)
         self.seconds += time.perf_counter() - started
         if code is None:
             return  # it cannot be read or compiled: the import itself says so
@@ -138,12 +144,14 @@ class NarrativeFinder:
             if name != fullname:  # a zip file's loader serves all of its modules
                 return type(loader).get_code(loader, name)  # type: ignore[no-any-return]
             vars(loader).pop("get_code", None)
-            return code if _stamp(filename) == stamp else type(loader).get_code(loader, name)
+            return code if stamp_of(filename) == stamp else type(loader).get_code(loader, name)
 
         loader.get_code = get_code
 
-    def _instrumented(self, fullname: str, filename: str, loader: Any, rewriter: Rewriter) -> CodeType | None:
-        prepared = self._prepared(fullname, filename, loader, rewriter)
+    def _instrumented(
+        self, fullname: str, filename: str, loader: Any, rewriter: Rewriter, stamp: tuple[int, int]
+    ) -> CodeType | None:
+        prepared = self._prepared(fullname, filename, loader, rewriter, stamp)
         if prepared is None:
             return None
         code = rewriter.bind(prepared, fullname)
@@ -153,20 +161,21 @@ class NarrativeFinder:
         self.instrumented.append(fullname)
         return code
 
-    def _prepared(self, fullname: str, filename: str, loader: Any, rewriter: Rewriter) -> Prepared | None:
+    def _prepared(
+        self, fullname: str, filename: str, loader: Any, rewriter: Rewriter, stamp: tuple[int, int]
+    ) -> Prepared | None:
         """Return a module's prepared code, from the cache if it is there; None if the module has no code to be had."""
         cache = self._cache if type(loader) is SourceFileLoader else None
-        kept = attempted_within(cache.get, filename) if cache is not None else None
+        kept = attempted_within(cache.get, filename, stamp) if cache is not None else None
         if kept is not None:
             return kept
-        before = _stamp(filename)
         code = attempted_within(loader.get_code, fullname)
         if code is None:
             return None
         with self._isolation:
             prepared = rewriter.prepare(code)
         if cache is not None:
-            attempted_within(cache.put, filename, before, prepared)
+            attempted_within(cache.put, filename, stamp, prepared)
         return prepared
 
 
@@ -190,12 +199,3 @@ def _is_for_import() -> bool:
         caller = caller.f_back
         return caller.f_code.co_name == "_get_module_details"  # runpy, for `python -m`
     return caller.f_code.co_name in {"_find_and_load_unlocked", "reload"}
-
-
-def _stamp(filename: str) -> tuple[int, int]:
-    """Return what changes when a source file is written."""
-    try:
-        status = _stat_file(filename)
-    except OSError:
-        return (0, 0)
-    return (status.st_mtime_ns, status.st_size)

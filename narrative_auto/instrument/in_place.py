@@ -51,8 +51,8 @@ def modules_of(scope: Scope) -> list[ModuleType]:
     """Return the modules that are imported already and are application code."""
     found = []
     for name, module in list(sys.modules.items()):
-        filename = getattr(module, "__file__", None)
-        if type(module) is _Module and isinstance(filename, str) and scope.module(name, filename).instrument:
+        filename = vars(module).get("__file__") if type(module) is _Module else None  # no code of the module's runs
+        if isinstance(filename, str) and scope.module(name, filename).instrument:
             found.append(module)
     return found
 

@@ -57,6 +57,10 @@ def matches(pattern: str, module: str) -> bool:
     return not pattern[at:].strip("*")
 
 
+def _is_ours(path: str) -> bool:
+    return is_under(path, _PACKAGE) or is_under(path, _HOOK)
+
+
 def is_under(path: str, folder: str) -> bool:
     """Return whether a path lies in a folder, by components: `/app2/x.py` does not lie in `/app`."""
     return path.startswith(folder if folder.endswith(os.sep) else folder + os.sep)
@@ -108,8 +112,8 @@ class Scope:
             filename: its source file.
         """
         path = self._real(filename)
-        if is_under(path, _PACKAGE) or is_under(path, _HOOK):
-            return Verdict(instrument=False, reason="it belongs to narrative_auto itself")
+        if (not self.exclude and not self.include) or _is_ours(path):
+            return self.file(path, name)
         for pattern in self.exclude:
             if matches(pattern, name):
                 return Verdict(instrument=False, reason=f"--exclude {pattern}")
@@ -120,7 +124,7 @@ class Scope:
 
     def file(self, path: str, name: str = "") -> Verdict:
         """Return the verdict on a source file by where it lies, `path` absolute and without symbolic links."""
-        folder = os.path.dirname(path)
+        folder = path.rpartition(os.sep)[0]
         known = self._folders.get(folder)
         if known is not None:
             return known
@@ -131,6 +135,8 @@ class Scope:
 
     def _file(self, path: str, name: str) -> tuple[Verdict, bool]:
         """Return the verdict on a source file, and whether it is that of all files in its folder."""
+        if _is_ours(path):
+            return Verdict(instrument=False, reason="it belongs to narrative_auto itself"), True
         library = self._library_folder(path)
         if library is not None:
             if name.partition(".")[0] in self._own_packages(library):
@@ -177,12 +183,13 @@ class Scope:
 
     def _real(self, filename: str) -> str:
         """Return a file's path without symbolic links; a folder is looked at once."""
-        folder, name = os.path.split(filename)
+        folder, _, name = filename.rpartition(os.sep)
         real = self._real_folders.get(folder)
         if real is None:
             # A program may have forbidden calls that can block, as tools for event loops do.
-            real = self._real_folders[folder] = attempted(os.path.realpath, folder) or os.path.abspath(folder)
-        path = os.path.join(real, name)
+            real = attempted(os.path.realpath, folder or os.curdir) or os.path.abspath(folder)
+            self._real_folders[folder] = real
+        path = f"{real}{os.sep}{name}" if real != os.sep else f"{os.sep}{name}"
         try:
             is_link = stat.S_ISLNK(_lstat(path).st_mode)
         except (OSError, ValueError):  # a path within a zip file, say

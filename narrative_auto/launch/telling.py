@@ -8,6 +8,7 @@ import time
 
 from narrative_auto import settings
 from narrative_auto.errors import guarded
+from narrative_auto.instrument.in_place import modules_of
 from narrative_auto.launch.program import current_folder
 
 TYPE_CHECKING = False
@@ -147,7 +148,10 @@ class Telling:
 
     def modules(self, finder: NarrativeFinder) -> int:
         """Return how many modules of the application were imported and instrumented; the main module is run."""
-        return len(set(finder.instrumented) - self._program.modules)
+        names = set(finder.instrumented)
+        if not finder.rewrites:
+            names |= {str(vars(module)["__name__"]) for module in modules_of(self._scope)} - {"__main__"}
+        return len(names - self._program.modules)
 
     def collect_crash(self, error: BaseException) -> tuple[Crash, str]:
         """Take down what is known of an exception that nothing handled; return it with the path of its dump."""

@@ -109,6 +109,8 @@ static PyObject *recorder_probes(PyObject *self, PyObject *args) {
     return probes;
 }
 
+#define PARTS 5 /* as in sites.py */
+
 static const char *kind_of(int flags) {
     if (flags & CO_ASYNC_GENERATOR)
         return "async generator";
@@ -117,16 +119,19 @@ static const char *kind_of(int flags) {
     return flags & CO_GENERATOR ? "generator" : "function";
 }
 
-/* A new site for a function: appended to what is described, made into an object when somebody asks for it. */
+/* A new site for a function: its description (see sites.py), made into an object when somebody asks for it. */
 static SiteState *site_for(Recorder *recorder, const PyCodeObject *code, PyObject *module, PyObject *described) {
     const char *kind = kind_of(code->co_flags);
     PyObject *text = PyUnicode_InternFromString(kind);
-    PyObject *site = text != NULL ? Py_BuildValue(
+    PyObject *parts = text != NULL ? Py_BuildValue(
         "(OOOiN)", module, code->co_qualname, code->co_filename, code->co_firstlineno, text
     ) : NULL;
-    if (append(described, site) < 0)
+    Py_ssize_t end = PyList_GET_SIZE(described);
+    int failed = parts == NULL || PyList_SetSlice(described, end, end, parts) < 0;
+    Py_XDECREF(parts);
+    if (failed)
         return NULL;
-    SiteState *state = site_state(recorder, (uint32_t)(PyList_GET_SIZE(described) - 1));
+    SiteState *state = site_state(recorder, (uint32_t)(end / PARTS));
     if (state == NULL)
         PyErr_NoMemory();
     else {

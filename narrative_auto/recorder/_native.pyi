@@ -36,6 +36,7 @@ class Recorder:
     def begin_child(self) -> None: ...
 
 class Monitor:
+    meets_modules: bool
     def __new__(
         cls,
         recorder: Recorder,

@@ -153,7 +153,13 @@ if TYPE_CHECKING:
             ...
 
     class Monitor(Protocol):
-        """Callbacks for `sys.monitoring`."""
+        """Callbacks for `sys.monitoring`.
+
+        Attributes:
+            meets_modules: whether the bodies of modules are to be met too.
+        """
+
+        meets_modules: bool
 
         @property
         def started(self) -> Callable[[CodeType, int], object]:

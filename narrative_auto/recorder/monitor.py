@@ -49,6 +49,7 @@ class PureMonitor:
         *,
         before: bool,
     ) -> None:
+        self.meets_modules = True
         self._recorder = recorder
         self._known: dict[int, _Watched] = {}  # by identity: code objects compare by structure
         self._make_callbacks(meet, disable, foreign, 0 if before else -1)
@@ -90,7 +91,9 @@ class PureMonitor:
         def started(code: CodeType, offset: int) -> object:
             watched = known.get(id(code))
             if watched is None or watched.entry < 0:
-                if watched is None and code.co_filename in foreign:
+                if watched is None and (
+                    code.co_filename in foreign or (not self.meets_modules and code.co_name == "<module>")
+                ):
                     return disable
                 answer = meet(code, sys._getframe(1).f_globals)  # noqa: SLF001 - of what starts
                 watched = known.get(id(code))

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-    Description = tuple[str, str, str, int, str]
-    """(module, qualified name, file, line, kind) of a site."""
+PARTS = 5
+"""Of a site's description."""
 
 FUNCTION, GENERATOR, COROUTINE, ASYNC_GENERATOR = "function", "generator", "coroutine", "async generator"
 
@@ -102,15 +102,16 @@ class SiteTable:
         recorder: whose they are, if it may leave sites undescribed.
 
     Attributes:
-        described: by number, each site or, until somebody asks for it, what it is made of: a warm start loads
-            thousands of functions and asks for few.
+        described: for each number, PARTS entries: module, qualified name, file, line, kind. In the first one's place
+            stands the site, once it was asked for: a warm start loads thousands of functions and asks for few, and
+            what has no object of its own is nothing to the garbage collector.
 
     A site that is instrumented again (a reloaded module) gets a new number: its records may be in the ring still.
     """
 
     def __init__(self, recorder: Any = None) -> None:
         self._recorder = recorder
-        self.described: list[Site | Description] = [Site(0, "", "", "", 0, FUNCTION)]
+        self.described: list[Any] = [Site(0, "", "", "", 0, FUNCTION), "", "", 0, FUNCTION]
         self._of_code: dict[int, tuple[Site, object]] = {}
 
     def bind(self, code: CodeType, site: Site) -> None:
@@ -123,29 +124,30 @@ class SiteTable:
         return bound[0] if bound is not None else site_in(code)
 
     def add(self, module: str, qualname: str, filename: str, line: int, kind: str) -> Site:
-        """Return a new site. Appending to a list is atomic, so two importing threads get two numbers."""
+        """Return a new site. Adding to a list is atomic, so two importing threads get two numbers."""
         site = Site(0, module, qualname, filename, line, kind)
-        self.described.append(site)
-        number = len(self.described) - 1
-        # Another thread may have appended between the two lines: then ours stands a little further down.
-        while self.described[number] is not site:
-            number -= 1
-        site.number = number
+        self.described += (site, qualname, filename, line, kind)
+        at = len(self.described) - PARTS
+        # Another thread may have added between the two lines: then ours stands a little further down.
+        while id(self.described[at]) != id(site):
+            at -= PARTS
+        site.number = at // PARTS
         return site
 
     def __getitem__(self, number: int) -> Site:
-        made = self.described[number]
+        at = number * PARTS
+        made = self.described[at]
         if isinstance(made, Site):
             return made
-        site = Site(number, *made)
+        site = Site(number, *self.described[at : at + PARTS])
         site.recorder = self._recorder
-        now = self.described[number]
-        if now.__class__ is tuple:  # no call since the line above: no other thread comes between
-            self.described[number] = now = site
-        return now  # type: ignore[return-value]
+        now: Site = self.described[at]
+        if now is made:  # no call since the line above: no other thread comes between
+            self.described[at] = now = site
+        return now
 
     def __len__(self) -> int:
-        return len(self.described) - 1
+        return len(self.described) // PARTS - 1
 
     def __iter__(self) -> Iterator[Site]:
-        return (self[number] for number in range(1, len(self.described)))
+        return (self[number] for number in range(1, len(self) + 1))

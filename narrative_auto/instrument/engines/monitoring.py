@@ -196,6 +196,8 @@ class MonitoringEngine:
         try:
             if self._main is not None and not self._main.begun and code_of.is_main(code, names):
                 self._watch_main(code, self._main)
+            elif self._monitor is not None and (self._main is None or self._main.begun):
+                self._monitor.meets_modules = False
             watched = code_of.known.get(id(code)) or code_of.meet(code, names)  # known by a mark before it first ran
             if watched is not None and not watched.site.released:
                 self._set_local(watched, self._local)

@@ -7,12 +7,14 @@
 #define NARRATIVE_MONITOR_H
 
 #include "probe.h"
+#include <structmember.h>
 
 #if PY_VERSION_HEX >= 0x030c0000
 
 typedef struct {
     PyObject_HEAD
     PyObject *recorder, *disable, *meet, *foreign;
+    char meets_modules; /* the body of a module may be news */
     int before; /* 1 where an exception raised at the first instruction already leaves a call that has not begun */
 } Monitor;
 
@@ -52,7 +54,8 @@ static int is_nothing_new(const Monitor *self, const PyCodeObject *code) {
     Py_ssize_t count = PyTuple_GET_SIZE(code->co_consts);
     if (count > 0 && Py_IS_TYPE(PyTuple_GET_ITEM(code->co_consts, count - 1), probe_type))
         return 1;
-    if (!(code->co_flags & CO_OPTIMIZED) && PyUnicode_CompareWithASCIIString(code->co_name, "<module>") != 0)
+    if (!(code->co_flags & CO_OPTIMIZED)
+        && (!self->meets_modules || PyUnicode_CompareWithASCIIString(code->co_name, "<module>") != 0))
         return 1;
     int foreign = PySet_Contains(self->foreign, code->co_filename);
     if (foreign < 0)
@@ -237,6 +240,7 @@ static PyObject *monitor_new(PyTypeObject *type, PyObject *args, PyObject *Py_UN
     monitor->disable = Py_NewRef(disable);
     monitor->foreign = Py_NewRef(foreign);
     monitor->before = before;
+    monitor->meets_modules = 1;
     return (PyObject *)monitor;
 }
 
@@ -258,6 +262,11 @@ static PyMethodDef monitor_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyMemberDef monitor_members[] = {
+    {"meets_modules", T_BOOL, offsetof(Monitor, meets_modules), 0, "whether the body of a module may be news"},
+    {NULL, 0, 0, 0, NULL},
+};
+
 static PyType_Slot monitor_slots[] = {
     {Py_tp_doc, "Monitor(recorder, meet, disable, foreign, before)\n--\n\nCallbacks for sys.monitoring."},
     {Py_tp_new, monitor_new},
@@ -265,6 +274,7 @@ static PyType_Slot monitor_slots[] = {
     {Py_tp_clear, monitor_clear},
     {Py_tp_dealloc, monitor_dealloc},
     {Py_tp_methods, monitor_methods},
+    {Py_tp_members, monitor_members},
     {0, NULL},
 };
 
