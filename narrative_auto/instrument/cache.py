@@ -44,23 +44,23 @@ class CodeCache:
 
     def path(self, filename: str) -> str | None:
         """Return where the code of a source file is kept; None where such a place cannot be named."""
-        paths = self._paths(filename)
-        return paths[1] if paths is not None else None
+        bytecode = bytecode_of(filename)
+        return self._path(filename, bytecode) if bytecode is not None else None
 
-    def get(self, filename: str, source: tuple[int, int]) -> Prepared | None:
+    def get(self, filename: str, source: tuple[int, int], bytecode: str | None) -> Prepared | None:
         """Return the prepared code of a source file, if what is kept still stands for it.
 
         Args:
             filename: the source file.
             source: its time (ns) and size (bytes) now.
+            bytecode: where the interpreter keeps its code; None if nowhere.
         """
-        paths = self._paths(filename)
-        if paths is None:
+        if bytecode is None:
             return None
-        content = _read(paths[1], trusted_only=bool(self._folder) and os.name == "posix")
+        content = _read(self._path(filename, bytecode), trusted_only=bool(self._folder) and os.name == "posix")
         if (
             content[:8] != SIGNATURE
-            or content[16:24] != _validity(source, paths[0])
+            or content[16:24] != _validity(source, bytecode)
             or (content[24:32] != _ANY_SOURCE and content[24:32] != _source_hash(filename))
             or content[8:16] != _imp.source_hash(_KEY, memoryview(content)[16:])
         ):
@@ -72,37 +72,41 @@ class CodeCache:
         self.hits += 1
         return Prepared(code, plan, declined)
 
-    def put(self, filename: str, made_from: tuple[int, int], prepared: Prepared) -> None:
+    def put(self, filename: str, made_from: tuple[int, int], bytecode: str | None, prepared: Prepared) -> None:
         """Keep the prepared code of a source file, unless the interpreter may not keep bytecode either.
 
         Args:
             filename: the source file.
             made_from: its time (ns) and size (bytes) before its code was read.
+            bytecode: where the interpreter keeps its code; None if nowhere.
             prepared: its code.
         """
-        paths = self._paths(filename)
-        if paths is None or sys.dont_write_bytecode:
+        if bytecode is None or sys.dont_write_bytecode:
             return
         source_file = _stat(filename)
-        stamp = _validity(made_from, paths[0])
-        source = _source_hash(filename) if _goes_by_source(paths[0]) else _ANY_SOURCE
+        stamp = _validity(made_from, bytecode)
+        source = _source_hash(filename) if _goes_by_source(bytecode) else _ANY_SOURCE
         if not source or (source_file.st_mtime_ns, source_file.st_size) != made_from:
             return
         body = stamp + source + marshal.dumps((prepared.code, prepared.plan, prepared.declined))
         # Whoever may not read the source may not read its code: as the interpreter does with its own.
         mode = (source_file.st_mode | 0o200) & 0o666
-        attempted(_write, paths[1], SIGNATURE + _imp.source_hash(_KEY, body) + body, mode, private=bool(self._folder))
+        path = self._path(filename, bytecode)
+        attempted(_write, path, SIGNATURE + _imp.source_hash(_KEY, body) + body, mode, private=bool(self._folder))
 
-    def _paths(self, filename: str) -> tuple[str, str] | None:
-        """Return the paths of the interpreter's own cache file and of ours."""
-        try:
-            beside = cache_from_source(filename)
-        except (NotImplementedError, ValueError):  # sys.implementation.cache_tag is None; a name without a stem
-            return None
+    def _path(self, filename: str, bytecode: str) -> str:
         if not self._folder:
-            return beside, f"{beside.removesuffix('.pyc')}.narrative-{self._tag}"
+            return f"{bytecode.removesuffix('.pyc')}.narrative-{self._tag}"
         folder = os.path.join(self._folder, os.path.dirname(os.path.abspath(filename)).lstrip(os.sep))
-        return beside, f"{folder}/{os.path.basename(beside).removesuffix('.pyc')}.narrative-{self._tag}"
+        return f"{folder}/{os.path.basename(bytecode).removesuffix('.pyc')}.narrative-{self._tag}"
+
+
+def bytecode_of(filename: str) -> str | None:
+    """Return where the interpreter keeps the code of a source file; None if nowhere."""
+    try:
+        return cache_from_source(filename)
+    except (NotImplementedError, ValueError):  # sys.implementation.cache_tag is None; a name without a stem
+        return None
 
 
 def stamp_of(filename: str) -> tuple[int, int]:

@@ -126,9 +126,7 @@ class NarrativeFinder:
             # To ask a loader of the program's own now for what it gives later, a program could tell.
             self._leave_plain(fullname, "", f"it is loaded by {type(loader).__module__}.{type(loader).__qualname__}")
             return
-        self._hand_out(
-            fullname, filename, loader, lambda stamp: self._instrumented(fullname, filename, loader, rewriter, stamp)
-        )
+        self._hand_out(fullname, filename, loader, lambda stamp: self._instrumented(spec, loader, rewriter, stamp))
 
     def _hand_out(
         self, fullname: str, filename: str, loader: Any, make: Callable[[tuple[int, int]], CodeType | None]
@@ -149,9 +147,10 @@ class NarrativeFinder:
         loader.get_code = get_code
 
     def _instrumented(
-        self, fullname: str, filename: str, loader: Any, rewriter: Rewriter, stamp: tuple[int, int]
+        self, spec: ModuleSpec, loader: Any, rewriter: Rewriter, stamp: tuple[int, int]
     ) -> CodeType | None:
-        prepared = self._prepared(fullname, filename, loader, rewriter, stamp)
+        fullname = spec.name
+        prepared = self._prepared(spec, loader, rewriter, stamp)
         if prepared is None:
             return None
         code = rewriter.bind(prepared, fullname)
@@ -161,21 +160,20 @@ class NarrativeFinder:
         self.instrumented.append(fullname)
         return code
 
-    def _prepared(
-        self, fullname: str, filename: str, loader: Any, rewriter: Rewriter, stamp: tuple[int, int]
-    ) -> Prepared | None:
+    def _prepared(self, spec: ModuleSpec, loader: Any, rewriter: Rewriter, stamp: tuple[int, int]) -> Prepared | None:
         """Return a module's prepared code, from the cache if it is there; None if the module has no code to be had."""
         cache = self._cache if type(loader) is SourceFileLoader else None
-        kept = attempted_within(cache.get, filename, stamp) if cache is not None else None
+        filename = spec.origin or ""
+        kept = attempted_within(cache.get, filename, stamp, spec.cached) if cache is not None else None
         if kept is not None:
             return kept
-        code = attempted_within(loader.get_code, fullname)
+        code = attempted_within(loader.get_code, spec.name)
         if code is None:
             return None
         with self._isolation:
             prepared = rewriter.prepare(code)
         if cache is not None:
-            attempted_within(cache.put, filename, stamp, prepared)
+            attempted_within(cache.put, filename, stamp, spec.cached, prepared)
         return prepared
 
 

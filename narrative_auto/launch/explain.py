@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from narrative_auto import settings
 from narrative_auto.errors import NarrativeError, attempted
-from narrative_auto.instrument.cache import CodeCache, stamp_of
+from narrative_auto.instrument.cache import CodeCache, bytecode_of, stamp_of
 from narrative_auto.instrument.engines import choice
 from narrative_auto.instrument.engines.base import CO_OPTIMIZED
 from narrative_auto.instrument.engines.rewrite import RewriteEngine
@@ -112,7 +112,10 @@ class Explanation:
         path = cache.path(self.module.path)
         if path is None:
             return "not for this interpreter: it has no place for bytecode"
-        if attempted(cache.get, self.module.path, stamp_of(self.module.path)) is not None:
+        if (
+            attempted(cache.get, self.module.path, stamp_of(self.module.path), bytecode_of(self.module.path))
+            is not None
+        ):
             return f"up to date, {relative(path, here)}"
         return f"{'out of date' if os.path.exists(path) else 'empty'}, {relative(path, here)}"
 
