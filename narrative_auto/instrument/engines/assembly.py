@@ -234,7 +234,10 @@ class _Weaver:
         label = self._keep_one(entry, self._detour(START, entry, otherwise=None))
         # A START on the `def` line, in front of another line, shows in tracers as a line of its own. One without a
         # line, in front of code on the `def` line, lets that line begin a second time.
-        self._report(START, entry if original.line(label) == original.line(entry) else None, None)
+        if facts.DEBUGGERS_LOOK_BEHIND_RESUME:
+            self._report(START, label, None)
+        else:
+            self._report(START, entry if original.line(label) == original.line(entry) else None, None)
         return label
 
     def _leave(self, label: int) -> int:

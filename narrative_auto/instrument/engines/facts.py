@@ -70,3 +70,9 @@ def jumps_backward(name: str) -> bool:
 
 DEBUGGERS_ASK_FOR_LINES = VERSION >= (3, 13)
 """Whether `bdb.set_trace` switches the line events of a frame on again, where another tracer switched them off."""
+
+DEBUGGERS_LOOK_BEHIND_RESUME = VERSION >= (3, 13)
+"""pdb sets the breakpoint of `break function` on the line of the instruction behind RESUME."""
+
+DEBUGGERS_MONITOR = VERSION >= (3, 14)
+"""Whether bdb watches by `sys.monitoring`, beside a trace function; it still keeps what it calls in each `f_trace`."""

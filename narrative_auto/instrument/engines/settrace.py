@@ -43,6 +43,10 @@ _SUSPENSIONS = frozenset({opmap["YIELD_VALUE"], opmap["RESUME"]})
 """Where a suspended frame is: at its YIELD_VALUE, from 3.13 on at the RESUME behind it."""
 
 
+_DEBUGGER = 0
+"""The tool id of debuggers in `sys.monitoring`."""
+
+
 class TracedCode(Watched):
     """A code object that reports: what to call at its transitions.
 
@@ -145,12 +149,18 @@ class SettraceEngine:
         chained = self._before
         main = self._main
         unseen: dict[int, object] = {}  # what runs unseen, by identity, until it is gone
+        tool: Callable[[int], object] | None = None
+        if facts.DEBUGGERS_MONITOR and sys.version_info >= (3, 12):
+            tool = sys.monitoring.get_tool
         stopped = self._stopped
 
         def trace(frame: FrameType, event: str, argument: object) -> Any:
             if stopped:
                 return None
             other = chained(frame, event, argument) if chained is not None else None
+            if tool is not None and tool(_DEBUGGER) is not None:
+                sys.settrace(chained)  # what it keeps in each frame would be called for the trace function too
+                return other
             code = frame.f_code
             try:
                 watched = known.get(id(code))
