@@ -299,6 +299,31 @@ def main():
         "main.START held.START held.YIELD held.RESUME held.UNWIND main.RETURN",
     ),
     _scenario(
+        "an async generator left through an async with statement, which awaits, at its yield",
+        """
+import contextlib, types
+@types.coroutine
+def tick(): return (yield)
+class Closing:
+    __aenter__ = __aexit__ = lambda self, *_: tick()
+async def held():
+    async with Closing():
+        yield
+def main():
+    generator = held()
+    for step in (generator.asend(None), generator.athrow(ValueError())):
+        with contextlib.suppress(StopIteration, ValueError):
+            step.send(None)
+            step.send(None)
+""",
+        """
+main.START
+held.START tick.START tick.YIELD held.YIELD held.RESUME tick.RESUME tick.RETURN held.YIELD
+held.RESUME tick.START tick.YIELD held.YIELD held.RESUME tick.RESUME tick.RETURN held.UNWIND
+main.RETURN
+""",
+    ),
+    _scenario(
         "a generator that is thrown into before it began",
         """
 def never(): yield

@@ -149,6 +149,7 @@ class SettraceEngine:
         chained = self._before
         main = self._main
         unseen: dict[int, object] = {}  # what runs unseen, by identity, until it is gone
+        suspended: dict[int, dict[int, int]] = {}
         tool: Callable[[int], object] | None = None
         if facts.DEBUGGERS_MONITOR and sys.version_info >= (3, 12):
             tool = sys.monitoring.get_tool
@@ -185,7 +186,7 @@ class SettraceEngine:
                     watched.start()
                 else:
                     watched.resume()
-                return _Activation(watched, frame, other).trace
+                return _Activation(watched, frame, other, suspended).trace
             except RecursionError:  # where the stack ends; an exception that left this function would end all tracing
                 return other
 
@@ -193,17 +194,25 @@ class SettraceEngine:
 
 
 class _Activation:
-    """One run of a function, from its start or resumption to its end or suspension."""
+    """One run of a function, from its start or resumption to its end or suspension.
 
-    __slots__ = ("_came_back", "_error", "_other", "_raised_at", "_raised_on", "_watched")
+    Args:
+        watched: the function's code.
+        frame: where it runs.
+        other: the local trace function of the tracer that was there before; None for none.
+        suspended: by the identity of suspended frames, the line of each offset at which an exception was raised since
+            the frame last came to that line.
+    """
 
-    def __init__(self, watched: TracedCode, frame: FrameType, other: Any) -> None:
+    __slots__ = ("_error", "_other", "_raised", "_suspended", "_watched")
+
+    def __init__(self, watched: TracedCode, frame: FrameType, other: Any, suspended: dict[int, dict[int, int]]) -> None:
         self._watched = watched
         self._other = other
         self._error: tuple[int, type] = (0, BaseException)
-        self._raised_at = self._raised_on = -1
-        self._came_back = False
-        if other is None and facts.DEBUGGERS_ASK_FOR_LINES:
+        self._suspended = suspended
+        self._raised = suspended.pop(id(frame), {})
+        if other is None and facts.DEBUGGERS_ASK_FOR_LINES and not self._raised:
             frame.f_trace_lines = False
 
     def trace(self, frame: FrameType, event: str, argument: Any) -> Any:
@@ -212,16 +221,19 @@ class _Activation:
             self._other = self._other(frame, event, argument)
         try:
             if event == "line":
-                self._came_back = self._came_back or frame.f_lineno == self._raised_on
+                if self._raised:
+                    self._raised = {at: line for at, line in self._raised.items() if line != frame.f_lineno}
             elif event == "exception":
                 self._error = (id(argument[1]), argument[0])  # not the exception: it would live longer
-                self._raised_at, self._raised_on, self._came_back = frame.f_lasti, frame.f_lineno, False
+                self._raised[frame.f_lasti] = frame.f_lineno
                 frame.f_trace_lines = True
             elif event == "return":
                 report = self._way_out(frame, argument)
                 if report is None:
                     self._watched.left(*self._error)
                 else:
+                    if self._raised and report is self._watched.suspend:
+                        self._suspended[id(frame)] = self._raised
                     report()
         except RecursionError:
             pass
@@ -240,7 +252,7 @@ class _Activation:
         instruction = frame.f_code.co_code[at]
         if instruction in _RETURNS:
             return self._watched.leave
-        if instruction in _SUSPENSIONS and not (value is None and self._raised_at == at and not self._came_back):
+        if instruction in _SUSPENSIONS and not (value is None and at in self._raised):
             return self._watched.suspend
         return None
 
