@@ -16,14 +16,15 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer processes and rounds")
+    parser.add_argument("--recorder", choices=["native", "pure"], default="native", help="native unless given")
     parser.add_argument("what", nargs="?", choices=["calls", "imports"], help="only these tables")
     chosen = parser.parse_args()
     version = ".".join(map(str, sys.version_info[:3]))
-    print(f"CPython {version}, pure recorder, every call recorded")
+    print(f"CPython {version}, {chosen.recorder} recorder, every call recorded")
     if chosen.what != "imports":
-        calls.main(*((2, 3) if chosen.quick else (5, 10)))
+        calls.main(*((2, 3) if chosen.quick else (5, 10)), chosen.recorder)
     if chosen.what != "calls":
-        imports.main(3 if chosen.quick else 11)
+        imports.main(3 if chosen.quick else 21, chosen.recorder)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def find_richards() -> Path:
     return path
 
 
-def main(processes: int, rounds: int) -> None:
+def main(processes: int, rounds: int, recorder: str) -> None:
     """Print both tables."""
     source = find_richards()
     with tempfile.TemporaryDirectory() as name:
@@ -59,7 +59,7 @@ def main(processes: int, rounds: int) -> None:
         (folder / "richards.py").write_text(RICHARDS, "utf-8")
         (folder / "functions.py").write_text(FUNCTIONS, "utf-8")
         (folder / "calls.py").write_text(EMPTY, "utf-8")
-        times = in_turn(folder, processes, ["richards.py", str(rounds)], ENGINES)
+        times = in_turn(folder, processes, ["richards.py", str(rounds)], ENGINES, recorder)
         table(f"richards, one round ({processes} processes of {rounds})", times, ("ms", 1e3))
-        times = in_turn(folder, processes, ["calls.py", str(rounds)], ENGINES)
+        times = in_turn(folder, processes, ["calls.py", str(rounds)], ENGINES, recorder)
         table(f"an empty call and its loop ({processes} processes of {rounds} times 200,000)", times, ("ns", 1e9))

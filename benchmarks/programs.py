@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from narrative_auto.instrument.engines.choice import BEST
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -19,12 +21,12 @@ Times = dict[str, list[float]]
 """Seconds by engine, `PLAIN` among them."""
 
 
-def run(folder: Path, engine: str, arguments: Sequence[str]) -> list[float]:
+def run(folder: Path, engine: str, arguments: Sequence[str], recorder: str) -> list[float]:
     """Run a Python command once, plain or under an engine, and return the seconds that it printed, one a line."""
     command = [sys.executable, *arguments]
     if engine != PLAIN:
         launcher = Path(sys.executable).parent / "narrative-run"
-        options = ["--engine", engine, "--tell", "nothing", "--store", "off"]
+        options = ["--engine", engine, "--recorder", recorder, "--tell", "nothing", "--store", "off"]
         command = [str(launcher), *options, *command]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("NARRATIVE", "PYTHON"))}
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
@@ -38,6 +40,7 @@ def in_turn(
     rounds: int,
     arguments: Sequence[str],
     engines: Sequence[str],
+    recorder: str,
     before: Callable[[], None] = lambda: None,
 ) -> Times:
     """Run plain and under each engine, one after the other, so often; `before` is called before each process."""
@@ -45,12 +48,12 @@ def in_turn(
     for _ in range(rounds):
         for engine in times:
             before()
-            times[engine] += run(folder, engine, arguments)
+            times[engine] += run(folder, engine, arguments, recorder)
     return times
 
 
-def table(title: str, times: Times, unit: tuple[str, float]) -> None:
-    """Print one row an engine: minimum and median, each with its ratio to plain."""
+def table(title: str, times: Times, unit: tuple[str, float], figure: float | None = None) -> None:
+    """Print one row an engine: minimum and median, each with its ratio to plain; and the ratio to reach by `auto`."""
     name, scale = unit
     print(f"\n{title}")
     print(f"{'':14}{'minimum':>12}{'ratio':>8}{'median':>14}{'ratio':>8}")
@@ -61,3 +64,7 @@ def table(title: str, times: Times, unit: tuple[str, float]) -> None:
             ratio = "" if engine == PLAIN else f"{value / plain:.2f}"
             cells.append(f"{value * scale:>10.1f} {name}{ratio:>8}")
         print(f"  {engine:12}{cells[0]}  {cells[1]}")
+    best = BEST[sys.version_info[:2]]
+    if figure is not None and best in times:
+        reached = min(times[best]) / min(times[PLAIN])
+        print(f"  to reach with {best}, which auto takes: {figure}; {'reached' if reached <= figure else 'missed'}")

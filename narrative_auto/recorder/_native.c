@@ -145,14 +145,19 @@ static SiteState *site_for(Recorder *recorder, const PyCodeObject *code, PyObjec
    constants are not this code's alone, or are no empty places; -1 with an error. */
 static int fill(Recorder *recorder, PyObject *code, PyObject *plan, PyObject *module, PyObject *described) {
     PyObject *transitions, *nested;
-    if (!PyCode_Check(code) || !PyTuple_Check(plan) || !PyArg_ParseTuple(plan, "O!O!", &PyTuple_Type, &transitions, &PyTuple_Type, &nested))
-        return PyErr_Occurred() ? -1 : 0;
+    if (!PyCode_Check(code) || !PyTuple_Check(plan))
+        return 0;
+    if (!PyArg_ParseTuple(plan, "O!O!", &PyTuple_Type, &transitions, &PyTuple_Type, &nested))
+        return -1;
     PyObject *constants = ((PyCodeObject *)code)->co_consts;
     Py_ssize_t size = PyTuple_GET_SIZE(constants), count = PyTuple_GET_SIZE(transitions);
     for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(nested); at++) {
         Py_ssize_t index;
         PyObject *inner;
-        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(nested, at), "nO", &index, &inner))
+        PyObject *place = PyTuple_GET_ITEM(nested, at);
+        if (!PyTuple_Check(place))
+            return 0;
+        if (!PyArg_ParseTuple(place, "nO", &index, &inner))
             return -1;
         if (index < 0 || index >= size || Py_EnterRecursiveCall(" in a plan"))
             return PyErr_Occurred() ? -1 : 0;

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from narrative_auto.recorder.base import Plan, Recorder
     from narrative_auto.recorder.sites import Site
 
-VERSION = 1
+VERSION = 2
 """Of what this engine makes of code; a cache knows by it what an earlier release made."""
 
 _PLACE = b""

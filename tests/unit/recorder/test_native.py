@@ -1,0 +1,275 @@
+"""What only the compiled recorder has: its clock, probes in place, lanes that serve again, memory of its own."""
+
+from __future__ import annotations
+
+import gc
+import marshal
+import resource
+import threading
+import time
+import types
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from narrative_auto.instrument.engines.rewrite import RewriteEngine
+from narrative_auto.instrument.scope import Scope
+from narrative_auto.recorder.layout import RETURN, START, UNWIND
+from narrative_auto.recorder.native import NativeRecorder
+from narrative_auto.recorder.sites import FUNCTION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROGRAM = """
+def plain(n):
+    return n
+def raises():
+    raise ValueError
+def numbers(n):
+    for each in range(n):
+        yield each
+async def double(n):
+    return await single(n) * 2
+async def single(n):
+    return n
+"""
+
+
+def load(recorder: NativeRecorder, source: str = PROGRAM) -> types.ModuleType:
+    engine = RewriteEngine(Scope(["/"]), lambda *_: None)
+    engine.start(recorder)
+    module = types.ModuleType("program")
+    exec(engine.instrument(compile(source, "/program.py", "exec"), "program"), module.__dict__)
+    return module
+
+
+def in_threads(count: int, work: Callable[[], object]) -> None:
+    """Run `work` in threads, one after the other."""
+    for _ in range(count):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+
+def calls(recorder: NativeRecorder) -> dict[str, int]:
+    return {recorder.sites[edge.site].name: edge.calls for edge in recorder.edges()}
+
+
+@pytest.fixture
+def recorder() -> NativeRecorder:
+    return NativeRecorder(1 << 60)
+
+
+def test_time_is_that_of_perf_counter(recorder: NativeRecorder) -> None:
+    """Also where it comes from the processor's counter, and after the two were brought together again."""
+    module = load(recorder)
+    for _ in range(4):
+        before = time.perf_counter_ns()
+        module.plain(1)
+        after = time.perf_counter_ns()
+        lane = recorder.current_lane()
+        assert lane is not None
+        times = [at for at, _, _ in recorder.last_records(lane, 2)]
+        assert before - 20_000 <= times[0] <= times[1] <= after + 20_000
+        time.sleep(0.12)
+        recorder.drain()
+
+
+def test_time_never_goes_backwards(recorder: NativeRecorder) -> None:
+    """Not at the second anchor either, which the first milliseconds of a process come by, nor at an adjustment."""
+    module = load(recorder)
+    until = time.monotonic() + 0.4
+    while time.monotonic() < until:
+        module.plain(1)
+        recorder.drain()
+    lane = recorder.current_lane()
+    assert lane is not None
+    times = [at for at, _, _ in recorder.last_records(lane, 65_536)]
+    assert times == sorted(times)
+
+
+def test_probes_are_put_in_place_once(recorder: NativeRecorder) -> None:
+    """A module's prepared code that is bound a second time keeps the probes of the first."""
+    engine = RewriteEngine(Scope(["/"]), lambda *_: None)
+    engine.start(recorder)
+    prepared = engine.prepare(compile(PROGRAM, "/program.py", "exec"))
+    first = engine.bind(prepared, "first")
+    assert first is prepared.code
+    second = engine.bind(prepared, "second")
+    assert second is not first
+    for code, module in ((first, "first"), (second, "second")):
+        function = next(each for each in code.co_consts if isinstance(each, types.CodeType))
+        assert function.co_consts[-1].site.module == module
+
+
+def test_code_that_is_not_what_the_plan_says_is_left_alone(recorder: NativeRecorder) -> None:
+    """A plan that does not fit changes nothing: no place is empty, or there is none."""
+    code = compile("x = 1", "/program.py", "exec")
+    constants = code.co_consts
+    for plan in (((START,), ()), ((START,) * 9, ()), ((), ((0, ((START,), ())),)), ((), ((99, ((), ())),))):
+        assert not recorder.fill(code, plan, "program", recorder.sites.described)
+    assert code.co_consts is constants
+    assert len(recorder.sites) == 0
+
+
+def test_each_probe_is_written_as_other_bytes(recorder: NativeRecorder) -> None:
+    """Who takes constants for equal when `marshal` writes the same must not merge two probes."""
+    code = load(recorder).numbers.__code__
+    probes = [each for each in code.co_consts if hasattr(type(each), "site")]
+    assert len(probes) == 5
+    assert len({marshal.dumps(each) for each in probes}) == 5
+    assert len(set(probes)) == 5
+    again = marshal.loads(marshal.dumps(code))
+    assert list(types.FunctionType(again, {"range": range})(3)) == [0, 1, 2]
+
+
+def test_threads_that_end_leave_their_totals_and_not_their_memory(recorder: NativeRecorder) -> None:
+    """A few rings stay readable; the totals stay exact."""
+    module = load(recorder)
+    in_threads(300, lambda: module.plain(1))
+    assert calls(recorder) == {"plain": 300}
+    assert recorder.records == 600
+    assert len(recorder.lanes) <= 9
+    assert len(recorder.drain()[0]) == 300
+
+
+def test_a_generator_outlives_the_thread_that_began_it(recorder: NativeRecorder) -> None:
+    """Its totals go on where it goes on, also after the lane of its thread serves another."""
+    module = load(recorder)
+    running: list[Any] = []
+
+    def begin() -> None:
+        generator = module.numbers(3)
+        next(generator)
+        running.append(generator)
+
+    in_threads(40, begin)
+    gc.collect()
+    assert [list(generator) for generator in running] == [[1, 2]] * 40
+    assert calls(recorder) == {"numbers": 40}
+    assert recorder.open_calls() == []
+    in_threads(20, begin)
+    in_threads(20, lambda: list(running.pop()))
+    assert calls(recorder) == {"numbers": 60}
+    assert recorder.open_calls() == []
+
+
+def test_recorders_come_and_go_beside_threads() -> None:
+    """A thread that has a lane of a recorder that is gone takes none of another's for it."""
+    wanted, done = threading.Semaphore(0), threading.Semaphore(0)
+    work: list[types.ModuleType] = []
+
+    def serve() -> None:
+        while True:
+            wanted.acquire()
+            if not work:
+                return
+            work[-1].plain(1)
+            done.release()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    gone = []
+    for _ in range(50):
+        recorder = NativeRecorder(1 << 60)
+        gone.append(weakref.ref(recorder))
+        work.append(load(recorder))
+        work[-1].plain(1)
+        wanted.release()
+        done.acquire()
+        assert calls(recorder) == {"plain": 2}
+        assert sorted(recorder.lanes) == [1, 2]
+        work[-1].__dict__.clear()
+        work.pop()
+        del recorder
+        gc.collect()
+    wanted.release()
+    thread.join()
+    from narrative_auto.instrument.engines import base
+
+    base.started[:] = [engine for engine in base.started if engine.name != "rewrite"]
+    gc.collect()
+    assert [ref() for ref in gone if ref() is not None] == []
+
+
+def test_a_million_of_each_leave_nothing(recorder: NativeRecorder) -> None:
+    """Calls, exceptions, suspensions and what reads them neither hold references nor take memory."""
+    module = load(recorder)
+    error = ValueError()
+    site = recorder.sites.add("m", "f", "/f.py", 1, FUNCTION)
+    start, leave, unwind = recorder.probes(site, (START, RETURN, UNWIND))
+
+    def drive(rounds: int) -> None:
+        for _ in range(rounds):
+            module.plain(None)
+            try:
+                module.raises()
+            except ValueError:
+                pass
+            for _ in module.numbers(2):
+                pass
+            try:
+                module.double(1).send(None)
+            except StopIteration:
+                pass
+            not start  # noqa: B018 - the same
+            not leave  # noqa: B018 - the same
+            unwind == error  # noqa: B015 - what instrumented code does
+            unwind.left(1, ValueError)
+            recorder.current_lane()
+
+    def read() -> None:
+        for _ in range(200):
+            recorder.edges(), recorder.drain(), recorder.open_calls(), recorder.lanes, recorder.records
+            recorder.last_records(1, 50), recorder.unwound(1), recorder.depth(1), recorder.is_empty
+            recorder.probes(site, (START, RETURN, UNWIND))
+            hash(start), start == 1, bytes(start), start.site, start.__reduce_ex__(4)
+
+    drive(20_000)
+    read()
+    gc.collect()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    objects = len(gc.get_objects())
+    drive(120_000)
+    read()
+    gc.collect()
+    assert len(gc.get_objects()) - objects < 50
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_500  # KiB
+
+
+def test_a_fault_of_whoever_listens_is_not_the_program_s() -> None:
+    """What is called when there is something to tell may raise."""
+
+    def fail() -> None:
+        raise OSError
+
+    recorder = NativeRecorder(0, fail)
+    module = load(recorder)
+    assert module.plain(3) == 3
+    with pytest.raises(ValueError, match=r"^$"):
+        module.raises()
+    assert len(recorder.drain()[0]) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda recorder: recorder.last_records(7, 1),
+        lambda recorder: recorder.unwound(0),
+        lambda recorder: recorder.depth(1 << 40),
+        lambda recorder: recorder.depth("1"),
+        lambda recorder: recorder.probes(None, (START,)),
+        lambda recorder: recorder.silence(object()),
+        lambda recorder: recorder.fill(None, ((), ()), "m", []),
+        lambda recorder: recorder.fill(compile("1", "f", "exec"), None, "m", []),
+        lambda recorder: recorder.fill(compile("1", "f", "exec"), ((), (1,)), "m", []),
+    ],
+)
+def test_what_makes_no_sense_is_an_error_or_nothing(recorder: NativeRecorder, wrong: Callable[[Any], object]) -> None:
+    """Never the end of the process."""
+    try:
+        assert wrong(recorder) is False
+    except (LookupError, TypeError, AttributeError, OverflowError, ValueError):
+        pass
