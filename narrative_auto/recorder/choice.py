@@ -22,7 +22,7 @@ def make(wanted: str, min_duration: int = 1_000_000, wake: Callable[[], object] 
         try:
             from narrative_auto.recorder.native import NativeRecorder
         except ImportError as why:
-            reason = f"the compiled one was not built for this interpreter ({why})"
+            reason = f"the compiled recorder was not built for this interpreter ({why})"
         else:
             return NativeRecorder(min_duration, wake), ""
     from narrative_auto.recorder.pure import PureRecorder
