@@ -51,6 +51,8 @@ class Probe:
         self.transition = transition
 
     def __bool__(self) -> bool:
+        if self.transition == UNWIND:
+            return False  # room for the comparison, on CPython 3.11
         self.log.append(f"{self.name}.{TRANSITIONS[self.transition]}")
         return True
 
@@ -357,7 +359,7 @@ class Count:
         """Return an object whose truth value and comparison are C functions (`__len__` stands in for `__bool__`)."""
         counter = itertools.count()
         self._counters.append((transition, counter))
-        answers = {"__len__": counter.__next__, "__eq__": self._unwound.append, "__hash__": object.__hash__}
+        answers = {"__len__": counter.__next__ if transition != UNWIND else int, "__eq__": self._unwound.append, "__hash__": object.__hash__}
         return type("Probe", (), answers)()
 
     def of(self, transition: int) -> int:

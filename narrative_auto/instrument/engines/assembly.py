@@ -97,15 +97,25 @@ _SUSPENDS = "YIELD_VALUE"
 _PROLOGUE = frozenset({"COPY_FREE_VARS", "MAKE_CELL", "NOP", "POP_TOP", "RETURN_GENERATOR"})
 """What may stand in front of the RESUME at which a function begins to run."""
 
-_TRUTH_TEST: Instructions = ((facts.TRUTH_TEST, None), ("POP_TOP", None))
 _RERAISE: Instructions = (("RERAISE", 1),)  # 1: from where it was raised, as the offset below the exception says
-_COMPARISON: Instructions = (("COPY", 2), ("COMPARE_OP", facts.EQUALS_ARGUMENT), ("POP_TOP", None), *_RERAISE)
 
 _DESCRIPTION = (
     *("co_argcount", "co_cellvars", "co_filename", "co_firstlineno", "co_flags", "co_freevars", "co_kwonlyargcount"),
     *("co_name", "co_names", "co_nlocals", "co_posonlyargcount", "co_qualname", "co_varnames"),
 )
 _describe = attrgetter(*_DESCRIPTION)
+
+
+def _truth_test(constant: int) -> Instructions:
+    return (("LOAD_CONST", constant), (facts.TRUTH_TEST, None), ("POP_TOP", None))
+
+
+def _comparison(constant: int) -> Instructions:
+    """Compare a probe with the exception, where the stack is [offset, exception], and let the exception go on."""
+    comparison = (("COPY", 2), ("COMPARE_OP", facts.EQUALS_ARGUMENT), ("POP_TOP", None))
+    # A comparison may find no level of recursion left: a probe that is asked for its truth value before makes room.
+    room = _truth_test(constant) if facts.COMPARISON_RECURS else ()
+    return (*room, ("LOAD_CONST", constant), *comparison, *_RERAISE)
 
 
 def assemble(code: CodeType, probe: Callable[[int], object | None]) -> CodeType:
@@ -197,7 +207,7 @@ class _Weaver:
         first = len(original.code.co_consts)
         self._tells_suspensions = YIELD in probes or RESUME in probes
         self._questions: dict[int, Instructions] = {
-            transition: (("LOAD_CONST", first + number), *(_COMPARISON if transition == UNWIND else _TRUTH_TEST))
+            transition: _comparison(first + number) if transition == UNWIND else _truth_test(first + number)
             for number, transition in enumerate(probes)
         }
         self._draft = original.draft(tuple(probes.values()))

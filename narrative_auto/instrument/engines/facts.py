@@ -27,6 +27,9 @@ EQUALS_ARGUMENT = (
 )
 """COMPARE_OP's argument for `==` (3.13 made room for a bit that asks for a conversion to bool, left clear here)."""
 
+COMPARISON_RECURS = VERSION == (3, 11)
+"""Whether a comparison takes one of the levels of recursion that Python calls take."""
+
 RESUME_PLACE_BITS = 7 if VERSION >= (3, 15) else 3
 """The bits of RESUME's argument that say where it stands: 0 at a function's start, 1 after a yield, 2 and 3 after
 `yield from` and `await`. What lies above (3.13 and later) says that no `try` of the program's encloses the yield."""

@@ -11,6 +11,7 @@ typedef struct {
     SiteState *state;
     uint32_t transition;
     uint8_t by_callback;
+    uint8_t lends;       /* a level of recursion, see lend_level() */
     uint64_t word;       /* what the buffer shows: `marshal` writes it as bytes, different for each probe */
     PyObject *recorder;  /* holds `state` */
 } Probe;
@@ -64,9 +65,23 @@ static PyObject *set_silent(Recorder *recorder, PyObject *site, int silent) {
 
 static inline void *probe_frame(const Probe *probe) { return probe->by_callback ? frame_of_caller() : frame_here(); }
 
+/* On 3.11 the comparison of the probe for UNWIND takes a level of recursion, and there may be none left: the probe is
+   asked for its truth value right before, and lends one until then. */
+static inline void lend_level(Probe *probe, int lends) {
+#if PY_VERSION_HEX < 0x030c0000
+    if (probe->lends != lends)
+        thread_state()->recursion_remaining += lends ? 1 : -1;
+    probe->lends = (uint8_t)lends;
+#else
+    (void)probe, (void)lends;
+#endif
+}
+
 static int probe_bool(PyObject *self) {
-    const Probe *probe = (Probe *)self;
-    if (LIKELY(!probe->state->silent))
+    Probe *probe = (Probe *)self;
+    if (UNLIKELY(probe->transition == UNWIND))
+        lend_level(probe, 1);
+    else if (LIKELY(!probe->state->silent))
         on_transition(probe->state, probe->transition, probe_frame(probe));
     return 1;
 }
@@ -79,8 +94,10 @@ static void probe_unwinds(const Probe *probe, uint64_t identity, PyTypeObject *k
 static PyObject *probe_compare(PyObject *self, PyObject *other, int operation) {
     if (operation != Py_EQ && operation != Py_NE)
         Py_RETURN_NOTIMPLEMENTED;
-    if (operation == Py_EQ && PyExceptionInstance_Check(other))
+    if (operation == Py_EQ && PyExceptionInstance_Check(other)) {
+        lend_level((Probe *)self, 0);
         probe_unwinds((Probe *)self, (uint64_t)(uintptr_t)other, Py_TYPE(other));
+    }
     return PyBool_FromLong((self == other) == (operation == Py_EQ));
 }
 
@@ -118,6 +135,7 @@ static PyObject *probe_new(PyObject *recorder, SiteState *state, uint32_t transi
     probe->state = state;
     probe->transition = transition;
     probe->by_callback = (uint8_t)by_callback;
+    probe->lends = 0;
     probe->word = state->number | (uint64_t)transition << 32;
     probe->recorder = Py_NewRef(recorder);
     return (PyObject *)probe;
