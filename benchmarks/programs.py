@@ -30,8 +30,8 @@ def run(folder: Path, engine: str, arguments: Sequence[str], recorder: str) -> l
         command = [str(launcher), *options, *command]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("NARRATIVE", "PYTHON"))}
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"benchmarks: {' '.join(command)} failed:\n{done.stderr}")
+    if done.returncode or (engine != PLAIN and done.stderr):  # another engine or recorder may have taken its place
+        sys.exit(f"benchmarks: {' '.join(command)} failed or is not what was asked for:\n{done.stderr}")
     return [float(line) for line in done.stdout.split()]
 
 

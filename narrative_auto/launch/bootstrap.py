@@ -13,7 +13,7 @@ import time  # noqa: E402
 
 from narrative_auto import settings  # noqa: E402
 from narrative_auto.crash.hooks import CrashHook, stay_interrupted  # noqa: E402
-from narrative_auto.errors import guarded, say, set_strict  # noqa: E402
+from narrative_auto.errors import guarded, guarded_within, say, set_strict  # noqa: E402
 from narrative_auto.instrument.cache import CodeCache  # noqa: E402
 from narrative_auto.instrument.engines import choice  # noqa: E402
 from narrative_auto.instrument.exit_watch import ExitWatch  # noqa: E402
@@ -195,7 +195,7 @@ class Run:
         return self._scope.module("__main__", path).instrument
 
     def _wake(self) -> None:
-        guarded("starting the narrator", self._narrator.ticker.start)
+        guarded_within("starting the narrator", self._narrator.ticker.start)
 
     def _before_fork(self) -> None:
         try:

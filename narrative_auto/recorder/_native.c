@@ -224,7 +224,7 @@ static int append_rows(PyObject *list, const Rows *rows) {
     for (RowChunk *chunk = rows->chunks; chunk != NULL; chunk = chunk->next)
         for (uint32_t at = 0; at < chunk->used; at++) {
             const Row row = chunk->rows[at];
-            if (row.calls == 0)
+            if (!row.calls && !row.total && !row.own && !row.raised)
                 continue;
             PyObject *errors = PyDict_New();
             for (Failures *one = row.failures; errors != NULL && one != NULL; one = one->next) {
@@ -251,9 +251,11 @@ static PyObject *recorder_rows(PyObject *self, PyObject *Py_UNUSED(none)) {
     PyObject *list = PyList_New(0);
     if (list == NULL)
         return NULL;
+    recorder->reading++;
     int failed = append_rows(list, &recorder->retired);
     for (Lane *lane = recorder->lanes; lane != NULL && !failed; lane = lane->next_of_owner)
         failed = append_rows(list, &lane->rows);
+    recorder->reading--;
     if (failed)
         Py_CLEAR(list);
     return list;
@@ -284,9 +286,13 @@ static PyObject *recorder_take(PyObject *self, PyObject *Py_UNUSED(none)) {
     if (list == NULL)
         return NULL;
     clock_adjust();
+    recorder->reading++;
+    dropped += recorder->forgotten;
+    recorder->forgotten = 0;
     int failed = append_calls(list, &recorder->retired_notable, &dropped);
     for (Lane *lane = recorder->lanes; lane != NULL && !failed; lane = lane->next_of_owner)
         failed = append_calls(list, &lane->notable, &dropped);
+    recorder->reading--;
     if (failed) {
         Py_DECREF(list);
         return NULL;
@@ -298,6 +304,7 @@ static PyObject *recorder_running(PyObject *self, PyObject *Py_UNUSED(none)) {
     Recorder *recorder = (Recorder *)self;
     PyObject *list = PyList_New(0);
     int failed = list == NULL;
+    recorder->reading++;
     for (Lane *lane = recorder->lanes; lane != NULL && !failed; lane = lane->next_of_owner) {
         uint64_t caller_started = 0;
         if (lane->muted || atomic_load(&lane->ended))
@@ -315,11 +322,12 @@ static PyObject *recorder_running(PyObject *self, PyObject *Py_UNUSED(none)) {
     const Suspended *table = &recorder->suspended;
     for (uint32_t at = 0; table->count && at <= table->mask && !failed; at++) {
         const Entry entry = table->slots[at];
-        if (entry.frame != NULL)
+        if (entry.frame != NULL && entry.row != NULL)
             failed = append(list, Py_BuildValue(
                 "(IIKIK)", entry.row->site, entry.lane, (unsigned long long)entry.started, 0, 0ull
             ));
     }
+    recorder->reading--;
     if (failed)
         Py_CLEAR(list);
     return list;
@@ -327,9 +335,11 @@ static PyObject *recorder_running(PyObject *self, PyObject *Py_UNUSED(none)) {
 
 static PyObject *recorder_lanes(PyObject *self, void *Py_UNUSED(closure)) {
     PyObject *list = PyList_New(0);
+    ((Recorder *)self)->reading++;
     for (Lane *lane = ((Recorder *)self)->lanes; list != NULL && lane != NULL; lane = lane->next_of_owner)
         if (!lane->muted && append(list, PyLong_FromUnsignedLong(lane->number)) < 0)
             Py_CLEAR(list);
+    ((Recorder *)self)->reading--;
     return list;
 }
 
@@ -342,6 +352,7 @@ static PyObject *recorder_last_records(PyObject *self, PyObject *args) {
     PyObject *list = lane != NULL ? PyList_New(0) : NULL;
     if (list == NULL)
         return NULL;
+    ((Recorder *)self)->reading++;
     uint64_t head = lane->head, kept = lane->mask + 1 < head ? lane->mask + 1 : head;
     for (uint64_t at = head - (count < kept ? count : kept); list != NULL && at < head; at++) {
         const Record record = lane->ring[at & lane->mask];
@@ -351,6 +362,7 @@ static PyObject *recorder_last_records(PyObject *self, PyObject *args) {
         if (append(list, item) < 0)
             Py_CLEAR(list);
     }
+    ((Recorder *)self)->reading--;
     return list;
 }
 
@@ -359,6 +371,7 @@ static PyObject *recorder_unwound(PyObject *self, PyObject *number) {
     PyObject *list = lane != NULL ? PyList_New(0) : NULL;
     if (list == NULL)
         return NULL;
+    ((Recorder *)self)->reading++;
     uint64_t end = lane->unwound_count, kept = end < UNWOUND_LIMIT ? end : UNWOUND_LIMIT;
     for (uint64_t at = end - kept; list != NULL && at < end; at++) {
         const Unwound one = lane->unwound[at % UNWOUND_LIMIT];
@@ -369,6 +382,7 @@ static PyObject *recorder_unwound(PyObject *self, PyObject *number) {
         if (append(list, item) < 0)
             Py_CLEAR(list);
     }
+    ((Recorder *)self)->reading--;
     return list;
 }
 
@@ -397,13 +411,14 @@ static PyObject *recorder_is_empty(PyObject *self, void *Py_UNUSED(closure)) {
     for (const Lane *lane = ((Recorder *)self)->lanes; lane != NULL; lane = lane->next_of_owner)
         if (!lane->muted)
             Py_RETURN_FALSE;
-    return PyBool_FromLong(((Recorder *)self)->retired.count == 0);
+    return PyBool_FromLong(((Recorder *)self)->retired_records == 0);
 }
 
 /* -- threads and forks -- */
 
 static PyObject *recorder_mute_thread(PyObject *self, PyObject *Py_UNUSED(none)) {
     Recorder *recorder = (Recorder *)self;
+    recorder_reap(recorder, ENDED_KEPT);
     Lane *lane = lane_new(); /* in front of the one that the thread may have had, whose records stay */
     if (lane == NULL || !lane_needs_ring(lane, 1))
         return PyErr_NoMemory();
@@ -430,24 +445,32 @@ static void rows_zero(Rows *rows) {
         }
 }
 
+static int is_of_this_thread(const Lane *wanted) {
+    const Lane *lane = lanes_of_thread;
+    while (lane != NULL && lane != wanted)
+        lane = lane->next_of_thread;
+    return lane != NULL;
+}
+
 static PyObject *recorder_begin_child(PyObject *self, PyObject *Py_UNUSED(none)) {
     Recorder *recorder = (Recorder *)self;
-    Lane *mine = lane_find(recorder, 0);
-    for (Lane *lane = recorder->lanes; lane != NULL; lane = lane->next_of_owner)
-        if (lane != mine)
+    recorder->reading = 0; /* whoever was reading is in the parent */
+    for (Lane *lane = recorder->lanes; lane != NULL; lane = lane->next_of_owner) {
+        if (!is_of_this_thread(lane)) {
             atomic_store(&lane->ended, 1); /* the other threads are the parent's */
+            continue;
+        }
+        rows_zero(&lane->rows);
+        queue_clear(&lane->notable);
+        lane->head = lane->unwound_count = 0;
+        lane->listened = 0;
+        for (uint32_t at = 1; at <= lane->top; at++)
+            lane->stack[at].row->calls++;
+    }
     recorder_reap(recorder, 0);
     rows_zero(&recorder->retired);
     queue_clear(&recorder->retired_notable);
-    recorder->retired_records = 0;
-    if (mine == NULL)
-        Py_RETURN_NONE;
-    rows_zero(&mine->rows);
-    queue_clear(&mine->notable);
-    mine->head = mine->unwound_count = 0;
-    mine->listened = 0;
-    for (uint32_t at = 1; at <= mine->top; at++)
-        mine->stack[at].row->calls++;
+    recorder->retired_records = recorder->forgotten = 0;
     Py_RETURN_NONE;
 }
 

@@ -55,7 +55,7 @@ class NativeRecorder(_native.Recorder):
             if edge is None:
                 edge = edges[caller, site] = Edge(site, caller)
             edge.add(calls, total, own, longest, raised, first, errors)
-        return sorted(edges.values(), key=lambda edge: edge.first)
+        return sorted((edge for edge in edges.values() if edge.calls), key=lambda edge: edge.first)
 
     def drain(self) -> tuple[list[NotableCall], int]:
         """Return the notable calls since the last drain, by their end, and how many were dropped."""

@@ -359,7 +359,11 @@ class Count:
         """Return an object whose truth value and comparison are C functions (`__len__` stands in for `__bool__`)."""
         counter = itertools.count()
         self._counters.append((transition, counter))
-        answers = {"__len__": counter.__next__ if transition != UNWIND else int, "__eq__": self._unwound.append, "__hash__": object.__hash__}
+        answers = {
+            "__len__": counter.__next__ if transition != UNWIND else int,
+            "__eq__": self._unwound.append,
+            "__hash__": object.__hash__,
+        }
         return type("Probe", (), answers)()
 
     def of(self, transition: int) -> int:

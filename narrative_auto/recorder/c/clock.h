@@ -24,6 +24,7 @@
 
 #define CALIBRATION_NS 1000000u      /* between the two anchors */
 #define ADJUSTMENT_NS 100000000u     /* between two looks at the difference */
+#define NOTHING_BETWEEN 20000u       /* ticks that two readings of the counter may lie apart, the kernel's clock between */
 #define STEP_NS 10000000             /* a difference from which the clock is set, not slewed: the machine was asleep */
 
 static struct {
@@ -67,18 +68,31 @@ static uint64_t rate_since_start(uint64_t ns, uint64_t ticks) {
     return passed ? (uint64_t)((((unsigned __int128)(ns - the_clock.first_ns)) << 32) / passed) : 0;
 }
 
+/* The first anchor. */
+static void clock_anchor(void) {
+    the_clock.counts = 0;
+    for (int tries = 0; tries < 5; tries++) {
+        uint64_t before = __rdtsc();
+        the_clock.first_ns = kernel_ns();
+        the_clock.first_ticks = __rdtsc();
+        if (the_clock.first_ticks - before < NOTHING_BETWEEN)
+            return;
+    }
+}
+
 static void clock_start(void) {
     memset(&the_clock, 0, sizeof the_clock);
     the_clock.trusted = counter_is_trusted();
-    the_clock.first_ns = kernel_ns();
-    the_clock.first_ticks = the_clock.trusted ? __rdtsc() : 0;
+    if (the_clock.trusted)
+        clock_anchor();
 }
 
 /* The time by the kernel; from the second anchor on the counter takes over. */
 static __attribute__((noinline)) uint64_t clock_begin(void) {
-    uint64_t ns = kernel_ns();
-    if (the_clock.trusted && ns - the_clock.first_ns >= CALIBRATION_NS) {
-        uint64_t ticks = __rdtsc();
+    if (!the_clock.trusted)
+        return kernel_ns(); /* a process may be forbidden to read the counter */
+    uint64_t before = __rdtsc(), ns = kernel_ns(), ticks = __rdtsc();
+    if (ns - the_clock.first_ns >= CALIBRATION_NS && ticks - before < NOTHING_BETWEEN) {
         the_clock.ns = ns;
         the_clock.ticks = ticks;
         the_clock.rate = rate_since_start(ns, ticks);
@@ -88,8 +102,12 @@ static __attribute__((noinline)) uint64_t clock_begin(void) {
 }
 
 static inline uint64_t clock_ns(void) {
-    if (__builtin_expect(the_clock.counts, 1))
-        return the_clock.ns + scaled(__rdtsc() - the_clock.ticks, the_clock.rate);
+    if (__builtin_expect(the_clock.counts, 1)) {
+        uint64_t passed = __rdtsc() - the_clock.ticks;
+        if (__builtin_expect((int64_t)passed >= 0, 1))
+            return the_clock.ns + scaled(passed, the_clock.rate);
+        clock_anchor(); /* the counter went backwards: the machine was asleep, or moved */
+    }
     return clock_begin();
 }
 
@@ -97,16 +115,14 @@ static inline uint64_t clock_ns(void) {
 static void clock_adjust(void) {
     if (!the_clock.counts)
         return;
-    uint64_t ticks = __rdtsc(), ns = kernel_ns();
+    uint64_t before = __rdtsc(), ns = kernel_ns(), ticks = __rdtsc();
     uint64_t shown = the_clock.ns + scaled(ticks - the_clock.ticks, the_clock.rate);
-    if (shown - the_clock.ns < ADJUSTMENT_NS)
+    if (shown - the_clock.ns < ADJUSTMENT_NS || ticks - before >= NOTHING_BETWEEN)
         return;
     int64_t behind = (int64_t)(ns - shown);
     uint64_t rate = rate_since_start(ns, ticks);
     if (rate == 0 || behind > STEP_NS || behind < -STEP_NS) {
-        the_clock.counts = 0;
-        the_clock.first_ns = ns;
-        the_clock.first_ticks = ticks;
+        clock_anchor();
         return;
     }
     the_clock.ns = shown;

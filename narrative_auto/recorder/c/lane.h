@@ -40,7 +40,8 @@ typedef struct Failures {
 
 /* The totals of one edge: a site called from another. */
 typedef struct {
-    uint32_t site, caller, lane;
+    struct Lane *lane; /* whose it is; NULL for the sums of lanes that are gone */
+    uint32_t site, caller;
     uint64_t calls, total, own, longest, raised, first;
     Failures *failures;
 } Row;
@@ -104,7 +105,7 @@ typedef struct Lane {
     Unwound *unwound;
     uint64_t unwound_count;
     uint32_t number;
-    uint8_t muted, listened;
+    uint8_t muted, listened, leaving; /* leaving: its memory is about to serve another thread */
     atomic_uchar ended; /* its thread has */
     struct Lane *next_of_owner, *next_of_thread;
 } Lane;
@@ -183,7 +184,7 @@ static inline Row *row_find(const Rows *rows, uint32_t site, uint32_t caller) {
     return NULL;
 }
 
-static Row *row_add(Rows *rows, uint32_t site, uint32_t caller, uint32_t lane, uint64_t now) {
+static Row *row_add(Rows *rows, uint32_t site, uint32_t caller, struct Lane *lane, uint64_t now) {
     if (rows->slots == NULL || rows->count >= (rows->mask + 1) / 2)
         if (!rows_grow(rows))
             return NULL;
@@ -229,7 +230,7 @@ static void rows_fold(Rows *into, const Rows *from) {
             const Row *row = &chunk->rows[at];
             Row *sum = row_find(into, row->site, row->caller);
             if (sum == NULL)
-                sum = row_add(into, row->site, row->caller, 0, row->first);
+                sum = row_add(into, row->site, row->caller, NULL, row->first);
             if (sum == NULL)
                 continue;
             sum->calls += row->calls;
@@ -298,7 +299,7 @@ static void lane_reset(Lane *lane) {
     memset(&lane->root, 0, sizeof lane->root);
     memset(&lane->stack[0], 0, sizeof lane->stack[0]);
     lane->stack[0].row = &lane->root;
-    lane->muted = lane->listened = 0;
+    lane->muted = lane->listened = lane->leaving = 0;
     lane->number = 0;
 }
 

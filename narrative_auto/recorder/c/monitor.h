@@ -14,12 +14,13 @@
 typedef struct {
     PyObject_HEAD
     PyObject *recorder, *disable, *meet, *foreign;
+    uint64_t serial;
     char meets_modules; /* the body of a module may be news */
     int before; /* 1 where an exception raised at the first instruction already leaves a call that has not begun */
 } Monitor;
 
 typedef struct {
-    const Monitor *monitor; /* whose it is; only compared */
+    uint64_t monitor; /* the serial number of the one that it belongs to */
     SiteState *state;
     PyObject *site, *recorder;
     PyObject *unwinding; /* compared with the exception that leaves; NULL for nothing */
@@ -28,6 +29,7 @@ typedef struct {
 
 static Py_ssize_t watched_slot = -1;
 static PyTypeObject *monitor_type;
+static uint64_t monitors; /* how many there were */
 
 static void watched_free(void *slot) {
     Watched *watched = slot;
@@ -44,10 +46,12 @@ static inline Watched *watched_of(const Monitor *monitor, PyObject *code) {
     if (PyUnstable_Code_GetExtra(code, watched_slot, &slot) < 0)
         PyErr_Clear();
     Watched *watched = slot;
-    return watched != NULL && watched->monitor == monitor ? watched : NULL;
+    return watched != NULL && watched->monitor == monitor->serial ? watched : NULL;
 }
 
 static inline int offset_of(PyObject *offset) { return (int)PyLong_AsLong(offset); }
+
+static inline PyObject *done(int failed) { return failed < 0 ? NULL : Py_NewRef(Py_None); }
 
 /* Most code that starts needs no second look: it has probes, is the body of a class, or belongs to a library. */
 static int is_nothing_new(const Monitor *self, const PyCodeObject *code) {
@@ -75,8 +79,8 @@ static __attribute__((noinline)) PyObject *monitor_meets(Monitor *self, PyObject
     if (watched != NULL && watched->state != NULL) {
         if (watched->entry < 0)
             watched->entry = offset_of(offset);
-        if (!watched->state->silent)
-            on_start(watched->state, frame_here());
+        if (!watched->state->silent && on_start(watched->state, frame_here()) < 0)
+            Py_CLEAR(answer);
     }
     return answer;
 }
@@ -88,8 +92,7 @@ static PyObject *monitor_started(PyObject *self, PyObject *const *args, Py_ssize
         return monitor_meets(monitor, args[0], args[1]);
     if (UNLIKELY(watched->state->silent))
         return Py_NewRef(monitor->disable);
-    on_start(watched->state, frame_here());
-    Py_RETURN_NONE;
+    return done(on_start(watched->state, frame_here()));
 }
 
 static inline const SiteState *reporting(PyObject *self, PyObject *code) {
@@ -99,9 +102,7 @@ static inline const SiteState *reporting(PyObject *self, PyObject *code) {
 
 static PyObject *monitor_returned(PyObject *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count)) {
     const SiteState *state = reporting(self, args[0]);
-    if (LIKELY(state != NULL))
-        on_end(state, frame_here(), RETURN, 0, NULL);
-    Py_RETURN_NONE;
+    return done(LIKELY(state != NULL) ? on_end(state, frame_here(), RETURN, 0, NULL) : 0);
 }
 
 static PyObject *monitor_yielded(PyObject *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count)) {
@@ -142,7 +143,7 @@ static PyObject *monitor_unwound(PyObject *self, PyObject *const *args, Py_ssize
     /* An exception at or before the instruction that reports START leaves a call that never began. */
     if (watched->state != NULL && !watched->state->silent && watched->entry >= 0
         && offset_of(args[1]) > watched->entry - 1 + monitor->before)
-        on_end(watched->state, frame_here(), UNWIND, (uint64_t)(uintptr_t)args[2], Py_TYPE(args[2]));
+        return done(on_end(watched->state, frame_here(), UNWIND, (uint64_t)(uintptr_t)args[2], Py_TYPE(args[2])));
     Py_RETURN_NONE;
 }
 
@@ -152,7 +153,7 @@ static int monitor_keep(Monitor *self, PyObject *code, SiteState *state, PyObjec
         PyErr_NoMemory();
         return -1;
     }
-    watched->monitor = self;
+    watched->monitor = self->serial;
     watched->state = state;
     watched->site = Py_XNewRef(site);
     watched->recorder = Py_NewRef(self->recorder);
@@ -241,6 +242,7 @@ static PyObject *monitor_new(PyTypeObject *type, PyObject *args, PyObject *Py_UN
     monitor->foreign = Py_NewRef(foreign);
     monitor->before = before;
     monitor->meets_modules = 1;
+    monitor->serial = ++monitors;
     return (PyObject *)monitor;
 }
 

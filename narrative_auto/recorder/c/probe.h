@@ -11,7 +11,6 @@ typedef struct {
     SiteState *state;
     uint32_t transition;
     uint8_t by_callback;
-    uint8_t lends;       /* a level of recursion, see lend_level() */
     uint64_t word;       /* what the buffer shows: `marshal` writes it as bytes, different for each probe */
     PyObject *recorder;  /* holds `state` */
 } Probe;
@@ -67,36 +66,39 @@ static inline void *probe_frame(const Probe *probe) { return probe->by_callback 
 
 /* On 3.11 the comparison of the probe for UNWIND takes a level of recursion, and there may be none left: the probe is
    asked for its truth value right before, and lends one until then. */
-static inline void lend_level(Probe *probe, int lends) {
+static inline void lend_level(int lends) {
 #if PY_VERSION_HEX < 0x030c0000
-    if (probe->lends != lends)
+    static __thread int lent FAST_THREAD_LOCAL;
+    if (lent != lends)
         thread_state()->recursion_remaining += lends ? 1 : -1;
-    probe->lends = (uint8_t)lends;
+    lent = lends;
 #else
-    (void)probe, (void)lends;
+    (void)lends;
 #endif
 }
 
 static int probe_bool(PyObject *self) {
-    Probe *probe = (Probe *)self;
+    const Probe *probe = (Probe *)self;
     if (UNLIKELY(probe->transition == UNWIND))
-        lend_level(probe, 1);
+        lend_level(1);
     else if (LIKELY(!probe->state->silent))
-        on_transition(probe->state, probe->transition, probe_frame(probe));
+        return on_transition(probe->state, probe->transition, probe_frame(probe)) < 0 ? -1 : 1;
     return 1;
 }
 
-static void probe_unwinds(const Probe *probe, uint64_t identity, PyTypeObject *kind) {
-    if (!probe->state->silent && probe->transition == UNWIND)
-        on_end(probe->state, probe_frame(probe), UNWIND, identity, kind);
+static int probe_unwinds(const Probe *probe, uint64_t identity, PyTypeObject *kind) {
+    if (probe->state->silent || probe->transition != UNWIND)
+        return 0;
+    return on_end(probe->state, probe_frame(probe), UNWIND, identity, kind);
 }
 
 static PyObject *probe_compare(PyObject *self, PyObject *other, int operation) {
     if (operation != Py_EQ && operation != Py_NE)
         Py_RETURN_NOTIMPLEMENTED;
     if (operation == Py_EQ && PyExceptionInstance_Check(other)) {
-        lend_level((Probe *)self, 0);
-        probe_unwinds((Probe *)self, (uint64_t)(uintptr_t)other, Py_TYPE(other));
+        lend_level(0);
+        if (probe_unwinds((Probe *)self, (uint64_t)(uintptr_t)other, Py_TYPE(other)) < 0)
+            return NULL;
     }
     return PyBool_FromLong((self == other) == (operation == Py_EQ));
 }
@@ -111,7 +113,9 @@ static PyObject *probe_left(PyObject *self, PyObject *args) {
     PyObject *identity, *kind;
     if (!PyArg_ParseTuple(args, "O!O!:left", &PyLong_Type, &identity, &PyType_Type, &kind))
         return NULL;
-    probe_unwinds((Probe *)self, (uint64_t)PyLong_AsUnsignedLongLongMask(identity), (PyTypeObject *)kind);
+    uint64_t number = (uint64_t)PyLong_AsUnsignedLongLongMask(identity);
+    if (probe_unwinds((Probe *)self, number, (PyTypeObject *)kind) < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -135,7 +139,6 @@ static PyObject *probe_new(PyObject *recorder, SiteState *state, uint32_t transi
     probe->state = state;
     probe->transition = transition;
     probe->by_callback = (uint8_t)by_callback;
-    probe->lends = 0;
     probe->word = state->number | (uint64_t)transition << 32;
     probe->recorder = Py_NewRef(recorder);
     return (PyObject *)probe;

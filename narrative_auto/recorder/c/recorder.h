@@ -1,6 +1,7 @@
 /* The recorder: sites, the lanes of its threads, suspended calls, and what a transition does to them.
 
-   Nothing here raises into the program: where there is no memory, a call goes unrecorded. */
+   Where there is no memory, a call goes unrecorded. A transition fails, with -1 and an exception, only if a signal
+   handler of the program's raises while somebody is told that there is something to tell. */
 
 #ifndef NARRATIVE_RECORDER_H
 #define NARRATIVE_RECORDER_H
@@ -26,6 +27,8 @@ struct Recorder {
     Queue retired_notable;
     uint64_t retired_records;
     Suspended suspended;
+    uint64_t forgotten; /* suspended calls for which there was no room */
+    uint32_t reading;   /* how many are walking through lanes: allocating may run other code */
 };
 
 static inline PyThreadState *thread_state(void) {
@@ -87,18 +90,25 @@ static SiteState *site_state(Recorder *recorder, uint32_t number) {
 
 /* -- lanes -- */
 
-/* Lets suspended calls go on in the sums: the rows of their lane go. */
-static void suspended_leave(Recorder *recorder, uint32_t lane) {
+/* Lets suspended calls go on in the sums, where the rows of their lanes go. */
+static void suspended_leave(Recorder *recorder) {
     const Suspended *table = &recorder->suspended;
-    for (uint32_t at = 0; table->count && at <= table->mask; at++)
-        if (table->slots[at].frame != NULL && table->slots[at].row->lane == lane)
-            table->slots[at].row = row_find(&recorder->retired, table->slots[at].row->site, table->slots[at].row->caller);
+    for (uint32_t at = 0; table->count && at <= table->mask; at++) {
+        Entry *entry = &table->slots[at];
+        if (entry->frame != NULL && entry->row->lane != NULL && entry->row->lane->leaving)
+            entry->row = row_find(&recorder->retired, entry->row->site, entry->row->caller);
+    }
 }
 
-/* Takes the lanes of threads that have ended, all but the last `kept`, into the sums; their memory serves others. */
+/* Takes the lanes of threads that have ended into the sums, all but the last `kept`, once there are twice as many;
+   their memory serves others. Nothing goes while somebody reads. */
 static void recorder_reap(Recorder *recorder, uint32_t kept) {
-    uint32_t seen = 0;
-    Lane **link = &recorder->lanes;
+    uint32_t ended = 0, seen = 0;
+    for (const Lane *lane = recorder->lanes; lane != NULL; lane = lane->next_of_owner)
+        ended += atomic_load(&lane->ended);
+    if (recorder->reading || ended == 0 || ended < 2 * kept)
+        return;
+    Lane *leaving = NULL, **link = &recorder->lanes;
     while (*link != NULL) {
         Lane *lane = *link;
         if (!atomic_load(&lane->ended) || (!lane->muted && seen++ < kept)) {
@@ -106,14 +116,21 @@ static void recorder_reap(Recorder *recorder, uint32_t kept) {
             continue;
         }
         *link = lane->next_of_owner;
-        if (!lane->muted) {
-            rows_fold(&recorder->retired, &lane->rows);
-            suspended_leave(recorder, lane->number);
-            for (uint32_t at = 0; at < lane->notable.count; at++)
-                queue_add(&recorder->retired_notable, &lane->notable.calls[at]);
-            recorder->retired_notable.dropped += lane->notable.dropped;
-            recorder->retired_records += lane->head;
-        }
+        lane->next_of_owner = leaving;
+        lane->leaving = 1;
+        leaving = lane;
+        if (lane->muted)
+            continue;
+        rows_fold(&recorder->retired, &lane->rows);
+        for (uint32_t at = 0; at < lane->notable.count; at++)
+            queue_add(&recorder->retired_notable, &lane->notable.calls[at]);
+        recorder->retired_notable.dropped += lane->notable.dropped;
+        recorder->retired_records += lane->head;
+    }
+    suspended_leave(recorder);
+    while (leaving != NULL) {
+        Lane *lane = leaving;
+        leaving = lane->next_of_owner;
         lane_reset(lane);
         pthread_mutex_lock(&lanes_mutex);
         lane->owner = NULL;
@@ -155,21 +172,25 @@ static inline Lane *lane_here(Recorder *recorder, int make) {
     return LIKELY(lane != NULL && lane->owner == recorder) ? lane : lane_find(recorder, make);
 }
 
-/* Tells whoever waits that there is something to tell, once; may run Python code, so it comes last. */
-static __attribute__((noinline)) void lane_wakes(Lane *lane) {
+/* Tells whoever waits that there is something to tell, once. It may run Python code, so it comes last; and a signal
+   handler of the program's may raise in that, so it may fail: -1. */
+static __attribute__((noinline)) int lane_wakes(Lane *lane) {
     PyObject *wake = lane->owner->wake;
     lane->listened = 1;
     if (wake == NULL)
-        return;
+        return 0;
     Py_INCREF(wake);
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
     PyObject *result = PyObject_CallNoArgs(wake);
-    if (result == NULL)
-        PyErr_Clear();
-    Py_XDECREF(result);
-    PyErr_Restore(type, value, traceback);
     Py_DECREF(wake);
+    if (result != NULL) {
+        Py_DECREF(result);
+        return 0;
+    }
+    lane->listened = 0; /* the next call tries again */
+    if (!PyErr_ExceptionMatches(PyExc_RecursionError))
+        return -1;
+    PyErr_Clear(); /* the end of the stack: the program's own next call meets it */
+    return 0;
 }
 
 /* -- suspended calls -- */
@@ -214,13 +235,15 @@ static int suspended_grow(Suspended *table) {
     return 1;
 }
 
-static void suspended_put(Suspended *table, const Entry *entry) {
+static void suspended_put(Recorder *recorder, const Entry *entry) {
+    Suspended *table = &recorder->suspended;
     if ((table->slots == NULL || table->count >= (table->mask + 1) / 2) && !suspended_grow(table))
         return;
     if (table->count >= SUSPENDED_LIMIT) { /* ends that were never seen have piled up */
         while (table->slots[table->oldest & table->mask].frame == NULL)
             table->oldest++;
         suspended_remove(table, table->oldest++ & table->mask);
+        recorder->forgotten++;
     }
     uint32_t slot = suspended_slot(table, entry->frame);
     while (table->slots[slot].frame != NULL && table->slots[slot].frame != entry->frame)
@@ -253,13 +276,13 @@ static inline Entry *lane_push(Lane *lane) {
 
 static inline Row *row_of(Lane *lane, uint32_t site, uint32_t caller, uint64_t now) {
     Row *row = row_find(&lane->rows, site, caller);
-    return LIKELY(row != NULL) ? row : row_add(&lane->rows, site, caller, lane->number, now);
+    return LIKELY(row != NULL) ? row : row_add(&lane->rows, site, caller, lane, now);
 }
 
-static inline void on_start(const SiteState *site, void *frame) {
+static inline int on_start(const SiteState *site, void *frame) {
     Lane *lane = lane_here(site->owner, 1);
     if (UNLIKELY(lane == NULL || lane->muted))
-        return;
+        return 0;
     uint64_t now = clock_ns();
     lane_write(lane, now, site->number, START);
     while (UNLIKELY(lane->stack[lane->top].frame == frame && lane->top))
@@ -267,7 +290,7 @@ static inline void on_start(const SiteState *site, void *frame) {
     Row *row = row_of(lane, site->number, lane->stack[lane->top].row->site, now);
     Entry *entry = row != NULL ? lane_push(lane) : NULL;
     if (UNLIKELY(entry == NULL))
-        return;
+        return 0;
     row->calls++;
     entry->frame = frame;
     entry->row = row;
@@ -280,39 +303,33 @@ static inline void on_start(const SiteState *site, void *frame) {
         entry->awaits = site->awaits;
         entry->lane = lane->number;
     }
-    if (UNLIKELY(row->calls == 1 && !lane->listened))
-        lane_wakes(lane);
+    return UNLIKELY(row->calls == 1 && !lane->listened) ? lane_wakes(lane) : 0;
 }
 
-static __attribute__((noinline)) void note(Lane *lane, const Entry *entry, uint64_t now, uint64_t running, PyObject *error) {
+static __attribute__((noinline)) int note(Lane *lane, const Entry *entry, uint64_t now, uint64_t running, PyObject *error) {
     const Entry *caller = &lane->stack[lane->top];
     Notable call = {
         .site = entry->row->site,
         .caller = entry->row->caller,
         .lane = entry->suspends ? entry->lane : lane->number,
         .started = entry_started(entry),
-        .ended = now,
+        .ended = now > entry_started(entry) ? now : entry_started(entry),
         .running = running,
         .caller_started = lane->top ? entry_started(caller) : 0,
         .error = error,
     };
     queue_add(&lane->notable, &call);
-    if (!lane->listened)
-        lane_wakes(lane);
+    return lane->listened ? 0 : lane_wakes(lane);
 }
 
+/* Runs no code of the program's: neither `sys.modules` nor the module may be anything but ordinary. */
 static int is_cancellation(PyTypeObject *kind) {
-    int answer = 0;
-    PyObject *name = PyUnicode_FromString("asyncio.exceptions");
-    PyObject *module = name != NULL ? PyImport_GetModule(name) : NULL;
-    if (module != NULL && PyModule_Check(module)) {
-        PyObject *type = PyDict_GetItemString(PyModule_GetDict(module), "CancelledError");
-        answer = type != NULL && PyType_Check(type) && PyType_IsSubtype(kind, (PyTypeObject *)type);
-    }
-    Py_XDECREF(module);
-    Py_XDECREF(name);
-    PyErr_Clear();
-    return answer;
+    PyObject *modules = PyImport_GetModuleDict();
+    PyObject *module = PyDict_CheckExact(modules) ? PyDict_GetItemString(modules, "asyncio.exceptions") : NULL;
+    if (module == NULL || !PyModule_CheckExact(module))
+        return 0;
+    PyObject *type = PyDict_GetItemString(PyModule_GetDict(module), "CancelledError");
+    return type != NULL && PyType_Check(type) && PyType_IsSubtype(kind, (PyTypeObject *)type);
 }
 
 /* Some exceptions end a call without being a failure. */
@@ -334,6 +351,11 @@ static PyObject *unwound(Lane *lane, const Entry *entry, uint64_t now, uint64_t 
     if (!is_failure(kind))
         return NULL;
     PyObject *name = PyType_GetName(kind); /* runs no code of a metaclass */
+    if (name != NULL && !PyUnicode_CheckExact(name)) {
+        PyObject *plain = PyUnicode_FromObject(name);
+        Py_DECREF(name);
+        name = plain;
+    }
     if (name == NULL) {
         PyErr_Clear();
         return NULL;
@@ -344,17 +366,22 @@ static PyObject *unwound(Lane *lane, const Entry *entry, uint64_t now, uint64_t 
 }
 
 /* The end of a call: a return, or with `kind` an exception of that type and identity. */
-static inline void on_end(
+static inline int on_end(
     const SiteState *site, void *frame, uint64_t transition, uint64_t identity, PyTypeObject *kind
 ) {
     Lane *lane = lane_here(site->owner, 0);
     if (UNLIKELY(lane == NULL || lane->muted))
-        return;
+        return 0;
     Entry *entry = lane_pop(lane, frame, site->number);
     uint64_t now = clock_ns();
     lane_write(lane, now, site->number, transition);
     if (UNLIKELY(entry == NULL))
-        return;
+        return 0;
+    Entry ended;
+    if (UNLIKELY(kind != NULL)) { /* what follows may free objects, so other code may run and push onto the stack */
+        ended = *entry;
+        entry = &ended;
+    }
     Row *row = entry->row;
     uint64_t segment = LIKELY(now > entry->since) ? now - entry->since : 0;
     uint64_t duration = segment, running = segment;
@@ -370,54 +397,59 @@ static inline void on_end(
     if (duration > row->longest)
         row->longest = duration;
     PyObject *name = UNLIKELY(kind != NULL) ? unwound(lane, entry, now, identity, kind) : NULL;
+    int failed = 0;
     if (UNLIKELY(duration >= site->limit || row->calls == 1 || name != NULL))
-        note(lane, entry, now, running, name);
+        failed = note(lane, entry, now, running, name);
     Py_XDECREF(name);
+    return failed;
 }
 
-static inline void on_yield(const SiteState *site, void *frame) {
+static inline int on_yield(const SiteState *site, void *frame) {
     Lane *lane = lane_here(site->owner, 0);
     if (UNLIKELY(lane == NULL || lane->muted))
-        return;
+        return 0;
     Entry *entry = lane_pop(lane, frame, site->number);
     uint64_t now = clock_ns();
     lane_write(lane, now, site->number, YIELD);
     if (UNLIKELY(entry == NULL))
-        return;
+        return 0;
     uint64_t segment = LIKELY(now > entry->since) ? now - entry->since : 0;
     if (LIKELY(segment > entry->below))
         entry->row->own += segment - entry->below;
     entry->running += segment;
     lane->stack[lane->top].below += segment;
-    suspended_put(&site->owner->suspended, entry);
+    suspended_put(site->owner, entry);
+    return 0;
 }
 
-static inline void on_resume(const SiteState *site, void *frame) {
+static inline int on_resume(const SiteState *site, void *frame) {
     Lane *lane = lane_here(site->owner, 1);
     if (UNLIKELY(lane == NULL || lane->muted))
-        return;
+        return 0;
     uint64_t now = clock_ns();
     lane_write(lane, now, site->number, RESUME);
     Entry suspended;
-    if (!suspended_take(&site->owner->suspended, frame, &suspended) || suspended.row->site != site->number)
-        return;
+    if (!suspended_take(&site->owner->suspended, frame, &suspended) || suspended.row == NULL
+        || suspended.row->site != site->number)
+        return 0;
     Row *row = row_of(lane, site->number, suspended.row->caller, now); /* it may have begun in another thread */
     Entry *entry = row != NULL ? lane_push(lane) : NULL;
     if (entry == NULL)
-        return;
+        return 0;
     *entry = suspended;
     entry->row = row;
     entry->since = now;
     entry->below = 0;
+    return 0;
 }
 
-static inline void on_transition(const SiteState *site, uint32_t transition, void *frame) {
+static inline int on_transition(const SiteState *site, uint32_t transition, void *frame) {
     switch (transition) {
-    case START: on_start(site, frame); break;
-    case RETURN: on_end(site, frame, RETURN, 0, NULL); break;
-    case YIELD: on_yield(site, frame); break;
-    case RESUME: on_resume(site, frame); break;
-    default: break; /* UNWIND comes with its exception */
+    case START: return on_start(site, frame);
+    case RETURN: return on_end(site, frame, RETURN, 0, NULL);
+    case YIELD: return on_yield(site, frame);
+    case RESUME: return on_resume(site, frame);
+    default: return 0; /* UNWIND comes with its exception */
     }
 }
 
