@@ -10,6 +10,7 @@ from __future__ import annotations
 import _imp
 import marshal
 import os
+import stat
 import sys
 from importlib.util import MAGIC_NUMBER, cache_from_source
 
@@ -17,7 +18,7 @@ from narrative_auto.errors import attempted
 from narrative_auto.instrument.engines.rewrite import VERSION, Prepared
 
 # As they were before a program put others in their place, as tools for event loops do with what can block.
-_stat, _fstat, _open, _read_bytes, _close = os.stat, os.fstat, os.open, os.read, os.close
+_stat, _lstat, _fstat, _open, _read_bytes, _close = os.stat, os.lstat, os.fstat, os.open, os.read, os.close
 
 SIGNATURE = b"narrat\r\n"
 
@@ -116,6 +117,17 @@ def stamp_of(filename: str) -> tuple[int, int]:
     except OSError:
         return (0, 0)
     return (status.st_mtime_ns, status.st_size)
+
+
+def look_at(filename: str) -> tuple[tuple[int, int], bool]:
+    """Return the stamp of a source file, and whether it is a symbolic link; in most cases by one call."""
+    try:
+        status = _lstat(filename)
+    except (OSError, ValueError):  # a path within a zip file, say
+        return (0, 0), False
+    if stat.S_ISLNK(status.st_mode):
+        return stamp_of(filename), True
+    return (status.st_mtime_ns, status.st_size), False
 
 
 def _validity(source: tuple[int, int], bytecode: str) -> bytes:

@@ -12,7 +12,7 @@ import time
 from importlib.machinery import PathFinder, SourceFileLoader, SourcelessFileLoader
 
 from narrative_auto.errors import attempted_within, guarded_within
-from narrative_auto.instrument.cache import stamp_of
+from narrative_auto.instrument.cache import look_at, stamp_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,14 +108,15 @@ class NarrativeFinder:
         """Let the spec's loader hand out instrumented code, once."""
         filename = spec.origin or ""
         loader: Any = spec.loader
+        stamp, is_link = look_at(filename)
         watch = self._watch
         if watch is not None and watch.wants(fullname) and type(loader) is SourceFileLoader:
             code = attempted_within(loader.get_code, fullname)
             if code is not None:
                 with self._isolation:
-                    self._hand_out(fullname, filename, loader, lambda _: watch.watched(code, fullname))
+                    self._hand_out(fullname, filename, loader, stamp, lambda: watch.watched(code, fullname))
             return
-        verdict = self._scope.module(fullname, filename)
+        verdict = self._scope.module(fullname, filename, is_link=is_link)
         if not verdict.instrument:
             return
         rewriter = self._rewriter
@@ -126,14 +127,13 @@ class NarrativeFinder:
             # To ask a loader of the program's own now for what it gives later, a program could tell.
             self._leave_plain(fullname, "", f"it is loaded by {type(loader).__module__}.{type(loader).__qualname__}")
             return
-        self._hand_out(fullname, filename, loader, lambda stamp: self._instrumented(spec, loader, rewriter, stamp))
+        self._hand_out(fullname, filename, loader, stamp, lambda: self._instrumented(spec, loader, rewriter, stamp))
 
     def _hand_out(
-        self, fullname: str, filename: str, loader: Any, make: Callable[[tuple[int, int]], CodeType | None]
+        self, fullname: str, filename: str, loader: Any, stamp: tuple[int, int], make: Callable[[], CodeType | None]
     ) -> None:
         started = time.perf_counter()
-        stamp = stamp_of(filename)
-        code = make(stamp)
+        code = make()
         self.seconds += time.perf_counter() - started
         if code is None:
             return  # it cannot be read or compiled: the import itself says so

@@ -104,14 +104,15 @@ class Scope:
         """What the verdicts on functions depend on, as text: code that was instrumented by others is no use here."""
         return f"private={self.private}"
 
-    def module(self, name: str, filename: str) -> Verdict:
+    def module(self, name: str, filename: str, *, is_link: bool | None = None) -> Verdict:
         """Return the verdict on a module.
 
         Args:
             name: the module's full name; the script's is `__main__`.
             filename: its source file.
+            is_link: whether that is a symbolic link; None to have it looked at.
         """
-        path = self._real(filename)
+        path = self._real(filename, is_link=is_link)
         if (not self.exclude and not self.include) or _is_ours(path):
             return self.file(path, name)
         for pattern in self.exclude:
@@ -181,7 +182,7 @@ class Scope:
             return Verdict(instrument=False, reason="--no-private")
         return Verdict(instrument=True, reason="a function of the application")
 
-    def _real(self, filename: str) -> str:
+    def _real(self, filename: str, *, is_link: bool | None = None) -> str:
         """Return a file's path without symbolic links; a folder is looked at once."""
         folder, _, name = filename.rpartition(os.sep)
         real = self._real_folders.get(folder)
@@ -190,10 +191,11 @@ class Scope:
             real = attempted(os.path.realpath, folder or os.curdir) or os.path.abspath(folder)
             self._real_folders[folder] = real
         path = f"{real}{os.sep}{name}" if real != os.sep else f"{os.sep}{name}"
-        try:
-            is_link = stat.S_ISLNK(_lstat(path).st_mode)
-        except (OSError, ValueError):  # a path within a zip file, say
-            is_link = False
+        if is_link is None:
+            try:
+                is_link = stat.S_ISLNK(_lstat(path).st_mode)
+            except (OSError, ValueError):  # a path within a zip file, say
+                is_link = False
         return os.path.realpath(path) if is_link else path
 
     @staticmethod
