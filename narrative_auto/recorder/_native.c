@@ -1,7 +1,8 @@
 /* The compiled recorder. `narrative_auto/recorder/native.py` is its face; `pure.py` its twin in Python.
 
-   clock.h: the time; lane.h: a thread's memory; recorder.h: what a transition does; probe.h and monitor.h: how
-   transitions come here, from rewritten code and from the interpreter. This file: how it is all read. */
+   clock.h: the time; lane.h: a thread's memory; suspended.h: calls that are in no thread; recorder.h: what a transition
+   does; probe.h and monitor.h: how transitions come here, from rewritten code and from the interpreter; readers.h: how
+   it is all read. This file: sites, threads and forks, and the module. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -14,6 +15,7 @@ static PyTypeObject *recorder_type;
 
 #include "c/monitor.h"
 #include "c/probe.h"
+#include "c/readers.h"
 
 /* -- making and ending -- */
 
@@ -69,12 +71,6 @@ static void recorder_dealloc(PyObject *self) {
 }
 
 /* -- sites and probes -- */
-
-static int append(PyObject *list, PyObject *item) {
-    int failed = item == NULL || PyList_Append(list, item) < 0;
-    Py_XDECREF(item);
-    return failed ? -1 : 0;
-}
 
 /* The transition at an index of a sequence; 0 for one that the site does not have, -1 with an error. */
 static long transition_at(const SiteState *state, PyObject *transitions, Py_ssize_t at) {
@@ -207,213 +203,6 @@ static PyObject *recorder_note_all(PyObject *self, PyObject *site) {
     Py_RETURN_NONE;
 }
 
-/* -- reading -- */
-
-static Lane *lane_numbered(Recorder *recorder, PyObject *number) {
-    unsigned long wanted = PyLong_AsUnsignedLong(number);
-    if (wanted == (unsigned long)-1 && PyErr_Occurred())
-        return NULL;
-    for (Lane *lane = recorder->lanes; lane != NULL; lane = lane->next_of_owner)
-        if (!lane->muted && lane->number == wanted)
-            return lane;
-    PyErr_Format(PyExc_LookupError, "there is no lane %lu", wanted);
-    return NULL;
-}
-
-static int append_rows(PyObject *list, const Rows *rows) {
-    for (RowChunk *chunk = rows->chunks; chunk != NULL; chunk = chunk->next)
-        for (uint32_t at = 0; at < chunk->used; at++) {
-            const Row row = chunk->rows[at];
-            if (!row.calls && !row.total && !row.own && !row.raised)
-                continue;
-            PyObject *errors = PyDict_New();
-            for (Failures *one = row.failures; errors != NULL && one != NULL; one = one->next) {
-                PyObject *count = PyLong_FromUnsignedLongLong(one->count);
-                if (count == NULL || PyDict_SetItem(errors, one->name, count) < 0)
-                    Py_CLEAR(errors);
-                Py_XDECREF(count);
-            }
-            if (errors == NULL)
-                return -1;
-            PyObject *item = Py_BuildValue(
-                "(IIKKKKKKN)", row.site, row.caller, (unsigned long long)row.calls, (unsigned long long)row.total,
-                (unsigned long long)row.own, (unsigned long long)row.longest, (unsigned long long)row.raised,
-                (unsigned long long)row.first, errors
-            );
-            if (append(list, item) < 0)
-                return -1;
-        }
-    return 0;
-}
-
-static PyObject *recorder_rows(PyObject *self, PyObject *Py_UNUSED(none)) {
-    Recorder *recorder = (Recorder *)self;
-    PyObject *list = PyList_New(0);
-    if (list == NULL)
-        return NULL;
-    recorder->reading++;
-    int failed = append_rows(list, &recorder->retired);
-    for (Lane *lane = recorder->lanes; lane != NULL && !failed; lane = lane->next_of_owner)
-        failed = append_rows(list, &lane->rows);
-    recorder->reading--;
-    if (failed)
-        Py_CLEAR(list);
-    return list;
-}
-
-static int append_calls(PyObject *list, Queue *queue, unsigned long long *dropped) {
-    *dropped += queue->dropped;
-    Queue taken = *queue;
-    memset(queue, 0, sizeof *queue);
-    int failed = 0;
-    for (uint32_t at = 0; at < taken.count && !failed; at++) {
-        const Notable *call = &taken.calls[at];
-        PyObject *error = call->error != NULL ? Py_NewRef(call->error) : PyUnicode_FromString("");
-        failed = append(list, Py_BuildValue(
-            "(IIIKKKNK)", call->site, call->caller, call->lane, (unsigned long long)call->started,
-            (unsigned long long)call->ended, (unsigned long long)call->running, error,
-            (unsigned long long)call->caller_started
-        ));
-    }
-    queue_clear(&taken);
-    return failed;
-}
-
-static PyObject *recorder_take(PyObject *self, PyObject *Py_UNUSED(none)) {
-    Recorder *recorder = (Recorder *)self;
-    unsigned long long dropped = 0;
-    PyObject *list = PyList_New(0);
-    if (list == NULL)
-        return NULL;
-    clock_adjust();
-    recorder->reading++;
-    dropped += recorder->forgotten;
-    recorder->forgotten = 0;
-    int failed = append_calls(list, &recorder->retired_notable, &dropped);
-    for (Lane *lane = recorder->lanes; lane != NULL && !failed; lane = lane->next_of_owner)
-        failed = append_calls(list, &lane->notable, &dropped);
-    recorder->reading--;
-    if (failed) {
-        Py_DECREF(list);
-        return NULL;
-    }
-    return Py_BuildValue("(NK)", list, dropped);
-}
-
-static PyObject *recorder_running(PyObject *self, PyObject *Py_UNUSED(none)) {
-    Recorder *recorder = (Recorder *)self;
-    PyObject *list = PyList_New(0);
-    int failed = list == NULL;
-    recorder->reading++;
-    for (Lane *lane = recorder->lanes; lane != NULL && !failed; lane = lane->next_of_owner) {
-        uint64_t caller_started = 0;
-        if (lane->muted || atomic_load(&lane->ended))
-            continue;
-        for (uint32_t at = 1; at <= lane->top && !failed; at++) {
-            const Entry entry = lane->stack[at];
-            uint64_t started = entry_started(&entry);
-            failed = append(list, Py_BuildValue(
-                "(IIKIK)", entry.row->site, entry.suspends ? entry.lane : lane->number, (unsigned long long)started,
-                at - 1, (unsigned long long)caller_started
-            ));
-            caller_started = started;
-        }
-    }
-    const Suspended *table = &recorder->suspended;
-    for (uint32_t at = 0; table->count && at <= table->mask && !failed; at++) {
-        const Entry entry = table->slots[at];
-        if (entry.frame != NULL && entry.row != NULL)
-            failed = append(list, Py_BuildValue(
-                "(IIKIK)", entry.row->site, entry.lane, (unsigned long long)entry.started, 0, 0ull
-            ));
-    }
-    recorder->reading--;
-    if (failed)
-        Py_CLEAR(list);
-    return list;
-}
-
-static PyObject *recorder_lanes(PyObject *self, void *Py_UNUSED(closure)) {
-    PyObject *list = PyList_New(0);
-    ((Recorder *)self)->reading++;
-    for (Lane *lane = ((Recorder *)self)->lanes; list != NULL && lane != NULL; lane = lane->next_of_owner)
-        if (!lane->muted && append(list, PyLong_FromUnsignedLong(lane->number)) < 0)
-            Py_CLEAR(list);
-    ((Recorder *)self)->reading--;
-    return list;
-}
-
-static PyObject *recorder_last_records(PyObject *self, PyObject *args) {
-    PyObject *number;
-    unsigned long long count;
-    if (!PyArg_ParseTuple(args, "OK:last_records", &number, &count))
-        return NULL;
-    const Lane *lane = lane_numbered((Recorder *)self, number);
-    PyObject *list = lane != NULL ? PyList_New(0) : NULL;
-    if (list == NULL)
-        return NULL;
-    ((Recorder *)self)->reading++;
-    uint64_t head = lane->head, kept = lane->mask + 1 < head ? lane->mask + 1 : head;
-    for (uint64_t at = head - (count < kept ? count : kept); list != NULL && at < head; at++) {
-        const Record record = lane->ring[at & lane->mask];
-        PyObject *item = Py_BuildValue(
-            "(KII)", (unsigned long long)record.time, (uint32_t)record.word, (uint32_t)(record.word >> 32)
-        );
-        if (append(list, item) < 0)
-            Py_CLEAR(list);
-    }
-    ((Recorder *)self)->reading--;
-    return list;
-}
-
-static PyObject *recorder_unwound(PyObject *self, PyObject *number) {
-    const Lane *lane = lane_numbered((Recorder *)self, number);
-    PyObject *list = lane != NULL ? PyList_New(0) : NULL;
-    if (list == NULL)
-        return NULL;
-    ((Recorder *)self)->reading++;
-    uint64_t end = lane->unwound_count, kept = end < UNWOUND_LIMIT ? end : UNWOUND_LIMIT;
-    for (uint64_t at = end - kept; list != NULL && at < end; at++) {
-        const Unwound one = lane->unwound[at % UNWOUND_LIMIT];
-        PyObject *item = Py_BuildValue(
-            "(KIKK)", (unsigned long long)one.identity, one.site, (unsigned long long)one.started,
-            (unsigned long long)one.ended
-        );
-        if (append(list, item) < 0)
-            Py_CLEAR(list);
-    }
-    ((Recorder *)self)->reading--;
-    return list;
-}
-
-static PyObject *recorder_depth(PyObject *self, PyObject *number) {
-    const Lane *lane = lane_numbered((Recorder *)self, number);
-    return lane != NULL ? PyLong_FromUnsignedLong(lane->top) : NULL;
-}
-
-static PyObject *recorder_current_lane(PyObject *self, PyObject *Py_UNUSED(none)) {
-    const Lane *lane = lane_find((Recorder *)self, 0);
-    if (lane == NULL || lane->muted)
-        Py_RETURN_NONE;
-    return PyLong_FromUnsignedLong(lane->number);
-}
-
-static PyObject *recorder_records(PyObject *self, void *Py_UNUSED(closure)) {
-    const Recorder *recorder = (Recorder *)self;
-    uint64_t records = recorder->retired_records;
-    for (const Lane *lane = recorder->lanes; lane != NULL; lane = lane->next_of_owner)
-        if (!lane->muted)
-            records += lane->head;
-    return PyLong_FromUnsignedLongLong(records);
-}
-
-static PyObject *recorder_is_empty(PyObject *self, void *Py_UNUSED(closure)) {
-    for (const Lane *lane = ((Recorder *)self)->lanes; lane != NULL; lane = lane->next_of_owner)
-        if (!lane->muted)
-            Py_RETURN_FALSE;
-    return PyBool_FromLong(((Recorder *)self)->retired_records == 0);
-}
-
 /* -- threads and forks -- */
 
 static PyObject *recorder_mute_thread(PyObject *self, PyObject *Py_UNUSED(none)) {
@@ -470,7 +259,7 @@ static PyObject *recorder_begin_child(PyObject *self, PyObject *Py_UNUSED(none))
     recorder_reap(recorder, 0);
     rows_zero(&recorder->retired);
     queue_clear(&recorder->retired_notable);
-    recorder->retired_records = recorder->forgotten = 0;
+    recorder->retired_records = recorder->suspended.forgotten = 0;
     Py_RETURN_NONE;
 }
 
