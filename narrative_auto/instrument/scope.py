@@ -159,6 +159,9 @@ class Scope:
 
     def is_never_wanted(self, filename: str) -> bool:
         """Return whether a file can hold no application code, whatever the name of the module; False if unsure."""
+        return bool(attempted(self._is_never_wanted, filename))  # in a program that may have forbidden to look at files
+
+    def _is_never_wanted(self, filename: str) -> bool:
         if self.include:
             return False
         if filename.startswith("<"):
@@ -188,7 +191,9 @@ class Scope:
         real = self._real_folders.get(folder)
         if real is None:
             # A program may have forbidden calls that can block, as tools for event loops do.
-            real = attempted(os.path.realpath, folder or os.curdir) or os.path.abspath(folder)
+            real = attempted(os.path.realpath, folder or os.curdir)
+            if real is None:
+                return filename
             self._real_folders[folder] = real
         path = f"{real}{os.sep}{name}" if real != os.sep else f"{os.sep}{name}"
         if is_link is None:
