@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_lstat = os.lstat  # as it was before a program put another one in its place
+_stat, _lstat = os.stat, os.lstat  # as they were before a program put others in their place
 _LIBRARY_FOLDERS = frozenset({"site-packages", "dist-packages"})
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _HOOK = os.path.join(os.path.dirname(_PACKAGE), "sitecustomize_template")
@@ -55,6 +55,14 @@ def matches(pattern: str, module: str) -> bool:
         else:
             return False
     return not pattern[at:].strip("*")
+
+
+def _exists(path: str) -> bool:
+    try:
+        _stat(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _is_ours(path: str) -> bool:
@@ -201,7 +209,7 @@ class Scope:
                 is_link = stat.S_ISLNK(_lstat(path).st_mode)
             except (OSError, ValueError):  # a path within a zip file, say
                 is_link = False
-        return os.path.realpath(path) if is_link else path
+        return attempted(os.path.realpath, path) or path if is_link else path
 
     @staticmethod
     def _library_folder(path: str) -> str | None:
@@ -218,7 +226,7 @@ class Scope:
         while is_under(folder, root) and folder != root:  # a root may be "/"
             known = self._environments.get(folder)
             if known is None:
-                known = os.path.exists(os.path.join(folder, "pyvenv.cfg"))
+                known = _exists(os.path.join(folder, "pyvenv.cfg"))
                 self._environments[folder] = known
             if known:
                 return folder
