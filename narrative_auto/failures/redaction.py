@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SECRET_NAMES = (
     "password",
     "passwd",
+    "pwd",
     "secret",
     "token",
     "api_key",

@@ -6,6 +6,7 @@ from narrative_auto.recorder.layout import UNWIND
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType
     from typing import Any
 
@@ -20,15 +21,22 @@ class ExitWatch:
         status: the exit status of `SystemExit`; None while the module has not been left by one.
         left_by: the identity of the exception that left the module, 0 for none; the exception itself is not kept.
         begun: the main module is application code and reports here.
+        still_watching: says whether whoever watches has not lost its place meanwhile.
     """
 
-    __slots__ = ("begun", "left_by", "status")
+    __slots__ = ("begun", "left_by", "status", "still_watching")
     __hash__ = object.__hash__
 
     def __init__(self) -> None:
         self.status: int | None = None
         self.left_by = 0
         self.begun = False
+        self.still_watching: Callable[[], bool] = lambda: True
+
+    @property
+    def knows(self) -> bool:
+        """Whether how the main module is left is known here."""
+        return self.begun and self.still_watching()
 
     def __eq__(self, error: object) -> bool:
         self.left(id(error), type(error), error)  # isinstance would ask the exception for its __class__

@@ -94,7 +94,7 @@ class Run:
             self._telling.collect_crash,
             self._telling.report_crash,
             strip_runpy=lambda: bool(self._script.claimed),
-            left_main=lambda: self._watch.left_by if self._watch.begun else None,
+            left_main=lambda: self._watch.left_by if self._watch.knows else None,
         )
         self._pid = os.getpid()
         self._ended = self._placed = False
@@ -127,7 +127,7 @@ class Run:
             self._script.install()
         if not self._program.interactive:
             self._crash.install()
-        atexit.register(self._end)
+        atexit.register(self.recorder.untraced, self._end)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
                 before=self._before_fork, after_in_parent=self.recorder.after_fork, after_in_child=self._begin_child
@@ -252,7 +252,7 @@ class Run:
         status = self._watch.status
         if status is not None:
             return ("exited", status) if status else ("ok", 0)
-        return ("ok", 0) if self._watch.begun else ("ended", None)
+        return ("ok", 0) if self._watch.knows else ("ended", None)
 
 
 def auto_instrument(*, app_roots: Sequence[str] | None = None) -> NarrativeFinder:

@@ -263,6 +263,15 @@ static PyObject *recorder_begin_child(PyObject *self, PyObject *Py_UNUSED(none))
     Py_RETURN_NONE;
 }
 
+/* Calls a function of ours at the end of the process, say, where a debugger may be at work. */
+static PyObject *recorder_untraced(PyObject *Py_UNUSED(self), PyObject *function) {
+    PyThreadState *state = PyThreadState_Get();
+    PyThreadState_EnterTracing(state);
+    PyObject *result = PyObject_CallNoArgs(function);
+    PyThreadState_LeaveTracing(state);
+    return result;
+}
+
 /* -- the type and the module -- */
 
 static PyMethodDef recorder_methods[] = {
@@ -281,6 +290,7 @@ static PyMethodDef recorder_methods[] = {
     {"mute_thread", recorder_mute_thread, METH_NOARGS, NULL},
     {"listen_again", recorder_listen_again, METH_NOARGS, NULL},
     {"begin_child", recorder_begin_child, METH_NOARGS, NULL},
+    {"untraced", recorder_untraced, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -148,6 +148,10 @@ if TYPE_CHECKING:
             """Forget what the parent process recorded, in a child of fork; calls that are open stay open."""
             ...
 
+        def untraced(self, function: Callable[[], object], /) -> object:
+            """Call a function of ours out of sight of the program's debugger or profiler, where that can be had."""
+            ...
+
         def scratch(self) -> Recorder:
             """Return an empty recorder of the same kind."""
             ...

@@ -343,3 +343,20 @@ def test_an_interrupt_within_our_part_loses_nothing(write: Write) -> None:
     )
     recorded, _ = crashed(write, source, "--tell", "nothing")
     assert "narrative_auto" not in recorded.err
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "told"),
+    [
+        ("def f(n):\n    return f(n + 1)\nf(0)\n", 1, "failed in f"),
+        ("import sys\ndef f(): pass\nf()\nsys.settrace(None)\n1 / 0\n", 1, "failed"),
+        ("import sys\ndef f(): pass\nf()\nsys.settrace(None)\nsys.exit(3)\n", 3, "ended"),
+    ],
+)
+def test_where_the_tracer_was_lost_no_end_is_made_up(write: Write, program: str, status: int, told: str) -> None:
+    """The settrace engine does not see the main module's end any more; a failure is met all the same."""
+    folder = write("app.py", program).parent
+    done = narrative_run("--engine", "settrace", "--tell", "tree", sys.executable, "app.py", cwd=folder)
+    assert done.status == status
+    heading = next(line for line in done.err.splitlines() if "-- narrative -- " in line)
+    assert f" {told} " in heading

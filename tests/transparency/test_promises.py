@@ -725,6 +725,29 @@ def test_debuggers_stop_where_they_did(
     assert session(LAUNCHER, "--engine", engine, "--quiet") == plain
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with CPython 3.12")
+@pytest.mark.xfail(sys.version_info[:3] == (3, 13, 0), strict=True, reason="breakpoint() stops a line late there")
+@pytest.mark.xfail(RECORDER == "pure", strict=True, reason="the end of our own is Python that a debugger steps into")
+def test_a_debugger_steps_out_of_the_program_and_not_into_ours(tmp_path: Path) -> None:
+    """Step by step to the end of the script, and on."""
+    (tmp_path / "app.py").write_text("def f(): pass\nbreakpoint()\nf()\n")
+
+    def session(*command: str | Path) -> tuple[int, str]:
+        done = subprocess.run(
+            [*command, sys.executable, "app.py"],
+            input="s\n" * 9,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=clean_environment(),
+            cwd=tmp_path,
+            timeout=60,
+        )
+        return done.returncode, done.stdout
+
+    assert session(LAUNCHER, "--engine", "monitoring", "--quiet") == session()
+
+
 @pytest.mark.skipif(sys.version_info[:3] != (3, 13, 0), reason="a fault of CPython 3.13.0")
 def test_breakpoint_stops_late_beside_any_monitoring(tmp_path: Path) -> None:
     """What 3.13.0 does without us, which no engine that watches can keep from a program."""

@@ -144,6 +144,9 @@ class SettraceEngine:
         if self._trace is not None and threading.gettrace() is self._trace:
             threading.settrace(self._before_in_threads)
 
+    def _is_tracing(self) -> bool:
+        return sys.gettrace() is self._trace  # the interpreter removes a trace function that fails, as may the program
+
     def _make_trace(self, code_of: WatchedCode) -> Any:
         known = code_of.known
         chained = self._before
@@ -172,6 +175,7 @@ class SettraceEngine:
                     if watched is None:
                         if main is not None and not main.begun and code_of.is_main(code, frame.f_globals):
                             main.begun = True
+                            main.still_watching = self._is_tracing
                             return _MainActivation(main, frame, other).trace
                         identity = id(code)
                         unseen[identity] = ref(code, partial(unseen.pop, identity))
