@@ -695,6 +695,23 @@ q
 """
 
 
+def debugged(folder: Path, typed: str, *launcher: str | Path) -> tuple[int, str, str]:
+    """Run app.py with what is typed at its debugger's prompt; return its status, stdout and stderr."""
+    done = subprocess.run(
+        [*launcher, sys.executable, "app.py"],
+        input=typed,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean_environment(**ENVIRON),
+        cwd=folder,
+        timeout=60,
+    )
+    frames_of_runpy = r"  (<frozen runpy>|\S*/runpy\.py)\(\d+\)\w+\(\)\n(-> .*\n)?"
+    # At the end bdb's own weak references fail, plain too; what fails is named with its address.
+    return done.returncode, re.sub(frames_of_runpy, "", done.stdout), re.sub(r" at 0x\w+", "", done.stderr)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("debugger", ["bdb", "pdb"])
 def test_debuggers_stop_where_they_did(
@@ -705,24 +722,9 @@ def test_debuggers_stop_where_they_did(
     prepare(tmp_path)
     (tmp_path / "app.py").write_text(STEPS if debugger == "bdb" else PDB)
 
-    def session(*command: str | Path) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [*command, sys.executable, "app.py"],
-            input=COMMANDS,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=clean_environment(**ENVIRON),
-            cwd=tmp_path,
-            timeout=60,
-        )
-        frames_of_runpy = r"  (<frozen runpy>|\S*/runpy\.py)\(\d+\)\w+\(\)\n(-> .*\n)?"
-        # At the end bdb's own weak references fail, plain too; what fails is named with its address.
-        return done.returncode, re.sub(frames_of_runpy, "", done.stdout), re.sub(r" at 0x\w+", "", done.stderr)
-
-    plain = session()
+    plain = debugged(tmp_path, COMMANDS)
     assert plain[1].count("\n") > 30
-    assert session(LAUNCHER, "--engine", engine, "--quiet") == plain
+    assert debugged(tmp_path, COMMANDS, LAUNCHER, "--engine", engine, "--quiet") == plain
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with CPython 3.12")
@@ -732,20 +734,8 @@ def test_a_debugger_steps_out_of_the_program_and_not_into_ours(tmp_path: Path) -
     """Step by step to the end of the script, and on."""
     (tmp_path / "app.py").write_text("def f(): pass\nbreakpoint()\nf()\n")
 
-    def session(*command: str | Path) -> tuple[int, str]:
-        done = subprocess.run(
-            [*command, sys.executable, "app.py"],
-            input="s\n" * 9,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=clean_environment(),
-            cwd=tmp_path,
-            timeout=60,
-        )
-        return done.returncode, done.stdout
-
-    assert session(LAUNCHER, "--engine", "monitoring", "--quiet") == session()
+    steps = "s\n" * 9
+    assert debugged(tmp_path, steps, LAUNCHER, "--engine", "monitoring", "--quiet") == debugged(tmp_path, steps)
 
 
 @pytest.mark.skipif(sys.version_info[:3] != (3, 13, 0), reason="a fault of CPython 3.13.0")

@@ -122,8 +122,6 @@ static pthread_mutex_t lanes_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t thread_key;
 static Lane *spare_lanes; /* of no thread and no recorder; linked by next_of_owner */
 
-static inline void *zeroed(size_t count, size_t size) { return calloc(count, size); }
-
 /* -- totals -- */
 
 static void failures_clear(Failures *one) {
@@ -155,7 +153,7 @@ static inline uint32_t row_slot(const Rows *rows, uint32_t site, uint32_t caller
 
 static int rows_grow(Rows *rows) {
     uint32_t size = rows->slots == NULL ? 64 : 2 * (rows->mask + 1);
-    Row **slots = zeroed(size, sizeof *slots);
+    Row **slots = calloc(size, sizeof *slots);
     if (slots == NULL)
         return 0;
     free(rows->slots);
@@ -189,7 +187,7 @@ static Row *row_add(Rows *rows, uint32_t site, uint32_t caller, struct Lane *lan
         if (!rows_grow(rows))
             return NULL;
     if (rows->chunks == NULL || rows->chunks->used == 64) {
-        RowChunk *chunk = zeroed(1, sizeof *chunk);
+        RowChunk *chunk = calloc(1, sizeof *chunk);
         if (chunk == NULL)
             return NULL;
         chunk->next = rows->chunks;
@@ -310,7 +308,7 @@ static Lane *lane_new(void) {
         spare_lanes = lane->next_of_owner;
     pthread_mutex_unlock(&lanes_mutex);
     if (lane == NULL) {
-        lane = zeroed(1, sizeof *lane);
+        lane = calloc(1, sizeof *lane);
         if (lane == NULL || !lane_grow(lane)) {
             free(lane);
             return NULL;
@@ -330,7 +328,7 @@ static int lane_needs_ring(Lane *lane, uint64_t records) {
         return 1;
     }
     free(lane->ring);
-    lane->ring = zeroed(records, sizeof(Record));
+    lane->ring = calloc(records, sizeof(Record));
     lane->mask = records - 1;
     return lane->ring != NULL;
 }

@@ -148,7 +148,7 @@ static PyObject *monitor_unwound(PyObject *self, PyObject *const *args, Py_ssize
 }
 
 static int monitor_keep(Monitor *self, PyObject *code, SiteState *state, PyObject *site, PyObject *unwinding) {
-    Watched *watched = zeroed(1, sizeof *watched);
+    Watched *watched = calloc(1, sizeof *watched);
     if (watched == NULL) {
         PyErr_NoMemory();
         return -1;

@@ -69,7 +69,7 @@ static SiteState *site_state(Recorder *recorder, uint32_t number) {
         recorder->chunk_count = count;
     }
     if (recorder->chunks[chunk] == NULL) {
-        SiteState *sites = zeroed(SITES_PER_CHUNK, sizeof *sites);
+        SiteState *sites = calloc(SITES_PER_CHUNK, sizeof *sites);
         if (sites == NULL)
             return NULL;
         for (uint32_t at = 0; at < SITES_PER_CHUNK; at++) {
@@ -265,7 +265,7 @@ static int is_failure(PyTypeObject *kind) {
 /* Remembers that an exception left a call; returns a new reference to its type's name, NULL if it is no failure. */
 static PyObject *unwound(Lane *lane, const Entry *entry, uint64_t now, uint64_t identity, PyTypeObject *kind) {
     if (lane->unwound == NULL)
-        lane->unwound = zeroed(UNWOUND_LIMIT, sizeof *lane->unwound);
+        lane->unwound = calloc(UNWOUND_LIMIT, sizeof *lane->unwound);
     if (lane->unwound != NULL)
         lane->unwound[lane->unwound_count++ % UNWOUND_LIMIT] =
             (Unwound){.identity = identity, .site = entry->row->site, .started = entry_started(entry), .ended = now};
@@ -286,6 +286,15 @@ static PyObject *unwound(Lane *lane, const Entry *entry, uint64_t now, uint64_t 
     return name;
 }
 
+/* Counts the time since a call that was taken off the stack began or went on; returns it (ns). */
+static inline uint64_t account(Lane *lane, const Entry *entry, uint64_t now) {
+    uint64_t segment = LIKELY(now > entry->since) ? now - entry->since : 0;
+    if (LIKELY(segment > entry->below))
+        entry->row->own += segment - entry->below;
+    lane->stack[lane->top].below += segment;
+    return segment;
+}
+
 /* The end of a call: a return, or with `kind` an exception of that type and identity. */
 static inline int on_end(
     const SiteState *site, void *frame, uint64_t transition, uint64_t identity, PyTypeObject *kind
@@ -304,11 +313,8 @@ static inline int on_end(
         entry = &ended;
     }
     Row *row = entry->row;
-    uint64_t segment = LIKELY(now > entry->since) ? now - entry->since : 0;
+    uint64_t segment = account(lane, entry, now);
     uint64_t duration = segment, running = segment;
-    if (LIKELY(segment > entry->below))
-        row->own += segment - entry->below;
-    lane->stack[lane->top].below += segment;
     if (entry->suspends) {
         /* While a coroutine awaits it is at work for whoever awaits it; a generator between two values is not. */
         running += entry->running;
@@ -334,11 +340,7 @@ static inline int on_yield(const SiteState *site, void *frame) {
     lane_write(lane, now, site->number, YIELD);
     if (UNLIKELY(entry == NULL))
         return 0;
-    uint64_t segment = LIKELY(now > entry->since) ? now - entry->since : 0;
-    if (LIKELY(segment > entry->below))
-        entry->row->own += segment - entry->below;
-    entry->running += segment;
-    lane->stack[lane->top].below += segment;
+    entry->running += account(lane, entry, now);
     suspended_put(&site->owner->suspended, entry);
     return 0;
 }

@@ -33,7 +33,7 @@ static void suspended_remove(Suspended *table, uint32_t hole) {
 
 static int suspended_grow(Suspended *table) {
     uint32_t size = table->slots == NULL ? 256 : 2 * (table->mask + 1);
-    Entry *old = table->slots, *slots = zeroed(size, sizeof *slots);
+    Entry *old = table->slots, *slots = calloc(size, sizeof *slots);
     if (slots == NULL)
         return 0;
     uint32_t old_size = old == NULL ? 0 : table->mask + 1;

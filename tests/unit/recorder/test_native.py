@@ -5,18 +5,21 @@ from __future__ import annotations
 import gc
 import marshal
 import os
+import re
 import resource
 import threading
 import time
 import types
 import warnings
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from narrative_auto.instrument.engines.rewrite import RewriteEngine
 from narrative_auto.instrument.scope import Scope
+from narrative_auto.recorder import _native, lane, layout, sites
 from narrative_auto.recorder.layout import RETURN, START, UNWIND
 from narrative_auto.recorder.native import NativeRecorder
 from narrative_auto.recorder.sites import FUNCTION
@@ -62,6 +65,17 @@ def calls(recorder: NativeRecorder) -> dict[str, int]:
 @pytest.fixture
 def recorder() -> NativeRecorder:
     return NativeRecorder(1 << 60)
+
+
+def test_both_recorders_have_the_same_limits() -> None:
+    """What stands in C and in Python is the same number."""
+    sources = Path(_native.__file__).parent
+    text = (sources / "c" / "lane.h").read_text() + (sources / "_native.c").read_text()
+    written = {name: int(number) for name, number in re.findall(r"#define (\w+) (\d+)u?\b", text)}
+    for module in (layout, lane, sites):
+        for name in written.keys() & vars(module).keys():
+            assert written.pop(name) == getattr(module, name), name
+    assert written.keys() == {"ENDED_KEPT"}  # the pure recorder keeps none
 
 
 def test_time_is_that_of_perf_counter(recorder: NativeRecorder) -> None:
