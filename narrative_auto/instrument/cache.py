@@ -20,6 +20,8 @@ from narrative_auto.instrument.engines.rewrite import VERSION, Prepared
 # As they were before a program put others in their place, as tools for event loops do with what can block.
 _stat, _lstat, _fstat, _open, _read_bytes, _close = os.stat, os.lstat, os.fstat, os.open, os.read, os.close
 
+_READING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
 SIGNATURE = b"narrat\r\n"
 
 _KEY = int.from_bytes(MAGIC_NUMBER, "little")
@@ -172,7 +174,7 @@ def _read(path: str, most: int = 0, *, trusted_only: bool = False) -> bytes:
         trusted_only: read it only if it is this user's or the system's, and nobody else may write it.
     """
     try:
-        descriptor = _open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+        descriptor = _open(path, _READING)
     except OSError:
         return b""
     try:

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from narrative_auto.instrument.scope import Scope
 
 
+_AT_ONCE = 0.002
+"""Seconds from finding a module to loading it within which its source is not looked at again: an import takes some ten
+microseconds for it, no more than a loader of its own takes from its look at the source to reading the code. A lazy
+loader may take hours."""
+
+
 class NarrativeFinder:
     """A meta path finder that asks `PathFinder`, and instruments what that finds if the scope wants it.
 
@@ -40,6 +46,7 @@ class NarrativeFinder:
         finish: for the names in `main_modules` (what `python -m` runs), makes the last change to the code.
         cache: keeps what was rewritten.
         watch: which functions of libraries to look after.
+        pass_over: told of each file whose module stays as it is because the scope does not want it.
 
     Attributes:
         instrumented: names of the modules that were instrumented.
@@ -56,6 +63,7 @@ class NarrativeFinder:
         finish: Callable[[CodeType], CodeType] | None = None,
         cache: CodeCache | None = None,
         watch: Watch | None = None,
+        pass_over: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._rewriter = rewriter
         self._scope = scope
@@ -65,6 +73,7 @@ class NarrativeFinder:
         self._finish = finish
         self._cache = cache
         self._watch = watch
+        self._pass_over = pass_over
         self._reason = ""
         self.instrumented: list[str] = []
         self.seconds = 0.0
@@ -111,6 +120,7 @@ class NarrativeFinder:
         stamp, is_link = look_at(filename)
         watch = self._watch
         if watch is not None and watch.wants(fullname) and type(loader) is SourceFileLoader:
+            self._pass_over(filename)
             code = attempted_within(loader.get_code, fullname)
             if code is not None:
                 with self._isolation:
@@ -118,6 +128,7 @@ class NarrativeFinder:
             return
         verdict = self._scope.module(fullname, filename, is_link=is_link)
         if not verdict.instrument:
+            self._pass_over(filename)
             return
         rewriter = self._rewriter
         if rewriter is None:
@@ -134,7 +145,8 @@ class NarrativeFinder:
     ) -> None:
         started = time.perf_counter()
         code = make()
-        self.seconds += time.perf_counter() - started
+        made = time.perf_counter()
+        self.seconds += made - started
         if code is None:
             return  # it cannot be read or compiled: the import itself says so
 
@@ -142,7 +154,8 @@ class NarrativeFinder:
             if name != fullname:  # a zip file's loader serves all of its modules
                 return type(loader).get_code(loader, name)  # type: ignore[no-any-return]
             vars(loader).pop("get_code", None)
-            return code if stamp_of(filename) == stamp else type(loader).get_code(loader, name)
+            is_current = time.perf_counter() - made < _AT_ONCE or stamp_of(filename) == stamp
+            return code if is_current else type(loader).get_code(loader, name)
 
         loader.get_code = get_code
 

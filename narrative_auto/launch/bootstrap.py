@@ -100,7 +100,9 @@ class Run:
         self._ended = self._placed = False
         self._cost = 0.0
         main = None if late else self._watch
-        self.engines = choice.start(chosen.engine, self.recorder, self._scope, self._leave_plain, main, self._is_on)
+        self.engines = choice.start(
+            chosen.engine, self.recorder, self._scope, self._leave_plain, main, self._is_on, late=late
+        )
         first = self.engines.first
         if chosen.engine not in {"auto", first.name}:
             say(f"{self.engines.declined[0][1]}; the {first.name} engine takes its place")
@@ -113,6 +115,7 @@ class Run:
             self._watch.finish,
             CodeCache(chosen.cache_dir, self._scope.function_rules) if chosen.cache_dir != "off" else None,
             self._watch_libraries(),
+            self.engines.pass_over,
         )
         self._may_claim = self.engines.rewriter is not None and not late
         self._script = ScriptHook(
@@ -232,6 +235,7 @@ class Run:
         began = time.perf_counter()
         self._narrator.ticker.close()
         self.recorder.mute_thread()  # what our own imports reach from here on is not the program's story
+        self.engines.rest()
         error = getattr(sys, "last_value", None)
         if error is not None and id(error) == self._watch.left_by and not self._crash.outcome:
             self._crash.meet_late(error)  # a hook of the program's own has met it and not handed it on

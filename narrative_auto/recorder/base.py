@@ -203,6 +203,23 @@ if TYPE_CHECKING:
             """Compare `told` with the exception that leaves a code object."""
             ...
 
+        def attend(self, arm: Callable[[int, CodeType, int], object], tool: int, events: int) -> bool:
+            """Ask for events of the code of each function that comes to be, or gets other code, and may be news.
+
+            Args:
+                arm: asks the interpreter for the events of a code object; no Python code may run in it.
+                tool: its first argument.
+                events: its last one.
+
+            Returns:
+                Whether this recorder can.
+            """
+            ...
+
+        def rest(self) -> None:
+            """Attend to no new function any more."""
+            ...
+
         def silence(self, site: Site) -> None:
             """Let what is watched at a site report nothing."""
             ...

@@ -68,6 +68,14 @@ class PureMonitor:
         self._keep(code, None, {}, told)
 
     @staticmethod
+    def attend(arm: Callable[[int, CodeType, int], object], tool: int, events: int) -> bool:  # noqa: ARG004 - the protocol
+        """Return that it cannot: nothing tells Python of new functions."""
+        return False
+
+    def rest(self) -> None:
+        """Do nothing."""
+
+    @staticmethod
     def silence(site: Site) -> None:
         """Do nothing: the callbacks look at the site."""
 

@@ -11,11 +11,14 @@ from narrative_auto.instrument.engines.settrace import SettraceEngine
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
 
     from narrative_auto.instrument.engines.base import Engine
     from narrative_auto.instrument.exit_watch import ExitWatch
     from narrative_auto.instrument.scope import Scope
     from narrative_auto.recorder.base import Recorder
+
+    AnyEngine = TypeVar("AnyEngine", bound=Engine)
 
 BEST = {
     (3, 11): "rewrite",
@@ -43,7 +46,9 @@ class Engines:
 
     __slots__ = ("companion", "declined", "first", "reason")
 
-    def __init__(self, first: Engine, companion: Engine | None, reason: str, declined: list[tuple[str, str]]) -> None:
+    def __init__(
+        self, first: Engine, companion: MonitoringEngine | None, reason: str, declined: list[tuple[str, str]]
+    ) -> None:
         self.first = first
         self.companion = companion
         self.reason = reason
@@ -53,6 +58,16 @@ class Engines:
     def rewriter(self) -> RewriteEngine | None:
         """The engine that changes code as it is imported, None where code stays as it is."""
         return self.first if isinstance(self.first, RewriteEngine) else None
+
+    def pass_over(self, filename: str) -> None:
+        """Take no notice of a file, if it can hold no application code."""
+        if self.companion is not None:
+            self.companion.pass_over(filename)
+
+    def rest(self) -> None:
+        """Meet no function any more that comes to be from here on, as far as there is an engine beside the first."""
+        if self.companion is not None:
+            self.companion.rest()
 
     def stop_watching(self) -> None:
         """Stop those that are called back: while the interpreter comes to its end there is nothing to call any more."""
@@ -74,6 +89,8 @@ def start(
     leave_plain: Callable[[str, str, str], None],
     main: ExitWatch | None,
     is_on: Callable[[], bool] = lambda: True,
+    *,
+    late: bool = False,
 ) -> Engines:
     """Start the engine that is wanted, or the next one that can, and the one beside it.
 
@@ -84,21 +101,22 @@ def start(
         leave_plain: told of what stays as it is: module, qualified name, reason.
         main: watches how the main module is left.
         is_on: says whether code that did not run yet is still to report.
+        late: the application has functions already.
     """
     declined: list[tuple[str, str]] = []
 
-    def begin(name: str) -> Engine | None:
-        engine: Engine
+    def make(name: str) -> Engine:
         if name == "rewrite":
-            engine = RewriteEngine(scope, leave_plain)
-        elif name == "monitoring":
-            engine = MonitoringEngine(scope, main, is_on)
-        else:
-            engine = SettraceEngine(scope, main, is_on)
+            return RewriteEngine(scope, leave_plain)
+        if name == "monitoring":
+            return MonitoringEngine(scope, main, is_on)
+        return SettraceEngine(scope, main, is_on)
+
+    def begun(engine: AnyEngine) -> AnyEngine | None:
         try:
             engine.start(recorder)
         except DeclinedError as why:
-            declined.append((name, str(why)))
+            declined.append((engine.name, str(why)))
             return None
         except BaseException:
             engine.stop()
@@ -108,8 +126,11 @@ def start(
     best = BEST.get(facts.VERSION, "monitoring")
     name = best if wanted == "auto" else wanted
     reason = f"auto: the cheapest one on CPython {facts.VERSION_TEXT}" if wanted == "auto" else f"--engine {wanted}"
-    first = next(engine for engine in map(begin, dict.fromkeys([name, *_ORDER])) if engine is not None)
+    candidates = (begun(make(each)) for each in dict.fromkeys([name, *_ORDER]))
+    first = next(engine for engine in candidates if engine is not None)
     if declined:
         reason += f"; {declined[0][0]} cannot: {declined[0][1]}"
-    companion = begin("monitoring") if first.name == "rewrite" and facts.VERSION >= (3, 12) else None
+    companion = None
+    if first.name == "rewrite" and facts.VERSION >= (3, 12):
+        companion = begun(MonitoringEngine(scope, main, is_on, only_new=not late))
     return Engines(first, companion, reason, declined)

@@ -3,6 +3,9 @@
 While PY_START is armed for all code, each code object is met when it first starts, whatever brought it in: an import,
 `exec`, a loader of the program's own, a function that was there before us. What is not of the scope is switched off
 there and then and costs nothing afterwards; what is gets its own events.
+
+Beside an engine that sees nearly all code there is little to meet, and code of all libraries would pay for it. There
+PY_START is asked for, where the recorder can tell, of functions only that come to be and may be news.
 """
 
 from __future__ import annotations
@@ -48,16 +51,26 @@ class MonitoringEngine:
         scope: says which modules and functions are stages.
         main: what the main module's start and unwinding are reported to; None for nothing.
         is_on: says whether functions that did not run yet are still to report.
+        only_new: functions that are there when it starts are seen by another engine.
     """
 
     name = "monitoring"
-    capabilities = frozenset(
-        {SEES_EXISTING, SEES_EXEC, SEES_THROW, SURVIVES_OVERFLOW, KEEPS_CODE, KEEPS_TRACER}
-        | (set() if facts.CLOSES_SILENTLY else {SEES_CLOSE})
-    )
 
-    def __init__(self, scope: Scope, main: ExitWatch | None = None, is_on: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        main: ExitWatch | None = None,
+        is_on: Callable[[], bool] = lambda: True,
+        *,
+        only_new: bool = False,
+    ) -> None:
         self._scope = scope
+        self._only_new = only_new
+        self.capabilities = frozenset(
+            {SEES_EXEC, SEES_THROW, SURVIVES_OVERFLOW, KEEPS_CODE, KEEPS_TRACER}
+            | (set() if only_new else {SEES_EXISTING})
+            | (set() if facts.CLOSES_SILENTLY else {SEES_CLOSE})
+        )
         self._is_on = is_on
         self._main = main
         self._tool = -1
@@ -103,6 +116,8 @@ class MonitoringEngine:
             (events.PY_UNWIND, watching.unwound),
         ):
             monitoring.register_callback(self._tool, event, callback)
+        if self._only_new and watching.attend(monitoring.set_local_events, self._tool, events.PY_START):
+            self._everywhere = 0
         self._set_all(self._everywhere)
         recorder.rehearse()
 
@@ -114,6 +129,16 @@ class MonitoringEngine:
         """Return the site of a function of the scope."""
         watched = self._watched.of(function) if self._watched is not None else None
         return watched.site if watched is not None else None
+
+    def pass_over(self, filename: str) -> None:
+        """Take no notice of the functions of a file, if it can hold no application code."""
+        if self._watched is not None and self._scope.is_never_wanted(filename):
+            self._watched.foreign.add(filename)
+
+    def rest(self) -> None:
+        """Meet no new function any more; those that report go on."""
+        if self._monitor is not None:
+            self._monitor.rest()
 
     def release(self, site: Site) -> None:
         """Switch a site's events off; its code runs as if nobody watched."""
@@ -141,6 +166,7 @@ class MonitoringEngine:
             base.started.remove(self)
         if self._tool < 0 or sys.version_info < (3, 12):
             return
+        self.rest()
         monitoring = sys.monitoring
         tool, self._tool = self._tool, -1  # other threads may be in a callback still
         monitoring.set_events(tool, 0)
