@@ -166,9 +166,9 @@ def thousands(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 site`, `9 003 calls`."""
-    return f"{thousands(number)} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, *, more: bool = False) -> str:
+    """Return a number with its noun: `1 site`, `9 003 calls`; `9 003+ calls` where there may have been more."""
+    return f"{thousands(number)}{'+' if more else ''} {noun}{'' if number == 1 and not more else 's'}"
 
 
 def relative(path: str, here: str) -> str:

@@ -41,6 +41,7 @@ class Settings:
     Attributes:
         engine: what puts probes into code, one of `ENGINES`.
         recorder: what they report to, one of `RECORDERS`.
+        budget: the share of the process's CPU time that recording may take; 0.0 to record every call.
         app_roots: folders whose modules are application code; empty: found from the script.
         include, exclude: module patterns such as `shop.*`, which takes `shop` too.
         private: functions whose names start with `_` are recorded as well.
@@ -52,6 +53,7 @@ class Settings:
 
     __slots__ = (
         "app_roots",
+        "budget",
         "cache_dir",
         "engine",
         "exclude",
@@ -65,6 +67,7 @@ class Settings:
 
     engine: str
     recorder: str
+    budget: float
     app_roots: tuple[str, ...]
     include: tuple[str, ...]
     exclude: tuple[str, ...]
@@ -94,6 +97,7 @@ class Settings:
 DEFAULTS: dict[str, Any] = {
     "engine": "auto",
     "recorder": "auto",
+    "budget": 0.03,
     "app_roots": (),
     "include": (),
     "exclude": (),
@@ -132,6 +136,23 @@ def parse_duration(source: str, text: str) -> float:
     raise SettingError(f"{source} takes a duration such as 500us, 1ms or 0.2s, not {text!r}")
 
 
+def parse_budget(source: str, text: str) -> float:
+    """Return the share that `text` names, such as `3%`; 0.0 for `off`.
+
+    Raises:
+        SettingError: the text is no such share; `source` names where it came from.
+    """
+    if text == "off":
+        return 0.0
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = 0.0
+    if not 0.0 < percent <= 100.0:
+        raise SettingError(f"{source} takes a share of the program's time such as 3%, or off, not {text!r}")
+    return percent / 100.0
+
+
 def _parse_switch(source: str, text: str) -> bool:
     values = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
     value = values.get(text.lower())
@@ -159,6 +180,7 @@ def _parse_folder_or_off(_source: str, text: str) -> str:
 PARSERS: dict[str, Callable[[str, str], Any]] = {
     "engine": _one_of(ENGINES),
     "recorder": _one_of(RECORDERS),
+    "budget": parse_budget,
     "app_roots": _parse_folders,
     "include": _parse_patterns,
     "exclude": _parse_patterns,
@@ -266,6 +288,7 @@ def to_environment(settings: Settings, names: Iterable[str] | None = None) -> di
     texts = {
         "engine": settings.engine,
         "recorder": settings.recorder,
+        "budget": f"{settings.budget * 100:.9g}%" if settings.budget else "off",
         "app_roots": os.pathsep.join(settings.app_roots),
         "include": ",".join(settings.include),
         "exclude": ",".join(settings.exclude),

@@ -36,11 +36,14 @@ RECORDER = os.environ.get("NARRATIVE_RECORDER", "native")
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """Return the environment without what this package or a person's settings could have left in it."""
+    """Return the environment without what this package or a person's settings could have left in it.
+
+    Every call is recorded (`--budget off`): what tests count has to be exact.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("NARRATIVE", "PYTHON", "XDG_"))}
     # A fault of ours is raised in the process under test, so that no test passes over one that was swallowed.
     chosen = {"NARRATIVE_RECORDER": "pure"} if RECORDER == "pure" else {}
-    return {**kept, "NO_COLOR": "1", "NARRATIVE_STRICT": "1", **chosen, **more}
+    return {**kept, "NO_COLOR": "1", "NARRATIVE_STRICT": "1", "NARRATIVE_BUDGET": "off", **chosen, **more}
 
 
 def run(*command: str | Path, cwd: Path, **environ: str) -> Done:

@@ -43,6 +43,13 @@ def run(
     recorder: Annotated[
         str, typer.Option(help="auto, native (compiled) or pure: what they report to.", metavar="RECORDER")
     ] = "",
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="The share of the program's time that recording may take, 3% by default, or off to record every call.",
+            metavar="PERCENT",
+        ),
+    ] = "",
     app_root: Annotated[
         list[str] | None,
         typer.Option(help="A folder whose modules are the application; may be given several times.", metavar="DIR"),
@@ -89,6 +96,7 @@ def run(
         return fail(PROGRAM, str(error), USAGE)
     for name, option, text in (
         ("recorder", "--recorder", recorder),
+        ("budget", "--budget", budget),
         ("min_duration", "--min-duration", min_duration),
         ("tell", "--tell", tell),
         ("store", "--store", store),

@@ -28,6 +28,7 @@ from narrative_auto.instrument.script import ScriptHook  # noqa: E402
 from narrative_auto.launch import program as programs  # noqa: E402
 from narrative_auto.launch.telling import Telling  # noqa: E402
 from narrative_auto.recorder import choice as recorders  # noqa: E402
+from narrative_auto.recorder.governor import Sampler  # noqa: E402
 from narrative_auto.stories.narrator import Narrator  # noqa: E402
 
 TYPE_CHECKING = False
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from narrative_auto.launch.program import Program
+    from narrative_auto.recorder.sites import Site
     from narrative_auto.settings import Settings
 
 _ENOUGH_RECURSION = 1_000
@@ -70,7 +72,7 @@ class Run:
             [what.folder, programs.current_folder()], settings.python_path(settings.current_environment())
         )
         min_duration = int(chosen.min_duration * 1e9)
-        self.recorder, self.why_pure = recorders.make(chosen.recorder, min_duration, self._wake)
+        self.recorder, self.why_pure = recorders.make(chosen.recorder, min_duration, self._wake, chosen.budget)
         if chosen.recorder not in {"auto", self.recorder.name}:
             say(f"{self.why_pure}; the one in Python takes its place")
         roots = chosen.app_roots or what.app_roots()
@@ -89,6 +91,7 @@ class Run:
             self._telling.make_renderers,
             self._telling.tell_line if self._telling.tell == "tree" else None,
             may_work=lambda: not self._isolation.local_names,
+            sample=Sampler(self.recorder, self._restore_sites).look,
         )
         self._crash = CrashHook(
             self._telling.collect_crash,
@@ -199,6 +202,11 @@ class Run:
 
     def _wake(self) -> None:
         guarded_within("starting the narrator", self._narrator.ticker.start)
+
+    def _restore_sites(self, sites: Sequence[Site]) -> None:
+        for engine in (self.engines.first, self.engines.companion):
+            if engine is not None:
+                engine.restore(sites)
 
     def _before_fork(self) -> None:
         try:

@@ -1,8 +1,9 @@
 /* The compiled recorder. `narrative_auto/recorder/native.py` is its face; `pure.py` its twin in Python.
 
-   clock.h: the time; lane.h: a thread's memory; suspended.h: calls that are in no thread; recorder.h: what a transition
-   does; probe.h and monitor.h: how transitions come here, from rewritten code and from the interpreter; readers.h: how
-   it is all read. This file: sites, threads and forks, and the module. */
+   clock.h: the time; lane.h: a thread's memory; suspended.h: calls that are in no thread; memory.h: all of it;
+   governor.h: what is not recorded, to keep the budget; recorder.h: what a transition does; probe.h with patch.h, and
+   monitor.h: how transitions come here, from rewritten code and from the interpreter; readers.h: how it is all read.
+   This file: sites, threads and forks, and the module. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -20,13 +21,16 @@ static PyTypeObject *recorder_type;
 /* -- making and ending -- */
 
 static int recorder_init(PyObject *self, PyObject *args, PyObject *keywords) {
-    static char *names[] = {"min_duration", "wake", NULL};
+    static char *names[] = {"min_duration", "wake", "budget", NULL};
     unsigned long long min_duration;
     PyObject *wake;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KO:Recorder", names, &min_duration, &wake))
+    double budget = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KO|d:Recorder", names, &min_duration, &wake, &budget))
         return -1;
     Recorder *recorder = (Recorder *)self;
     recorder->min_duration = min_duration;
+    recorder->budget = budget;
+    governor_begin(recorder);
     PyObject *before = recorder->wake;
     recorder->wake = wake == Py_None ? NULL : Py_NewRef(wake);
     Py_XDECREF(before);
@@ -228,7 +232,8 @@ static void rows_zero(Rows *rows) {
     for (RowChunk *chunk = rows->chunks; chunk != NULL; chunk = chunk->next)
         for (uint32_t at = 0; at < chunk->used; at++) {
             Row *row = &chunk->rows[at];
-            row->calls = row->total = row->own = row->longest = row->raised = 0;
+            row->calls = row->total = row->own = row->longest = row->raised = row->resumed = row->held = 0;
+            row->seen_stretches = row->seen_own = row->seen_held = 0;
             failures_clear(row->failures);
             row->failures = NULL;
         }
@@ -251,7 +256,7 @@ static PyObject *recorder_begin_child(PyObject *self, PyObject *Py_UNUSED(none))
         }
         rows_zero(&lane->rows);
         queue_clear(&lane->notable);
-        lane->head = lane->unwound_count = 0;
+        lane->head = lane->check_at = lane->unwound_count = 0;
         lane->listened = 0;
         for (uint32_t at = 1; at <= lane->top; at++)
             lane->stack[at].row->calls++;
@@ -260,6 +265,7 @@ static PyObject *recorder_begin_child(PyObject *self, PyObject *Py_UNUSED(none))
     rows_zero(&recorder->retired);
     queue_clear(&recorder->retired_notable);
     recorder->retired_records = recorder->suspended.forgotten = 0;
+    governor_begin(recorder);
     Py_RETURN_NONE;
 }
 
@@ -297,12 +303,14 @@ static PyMethodDef recorder_methods[] = {
 static PyGetSetDef recorder_properties[] = {
     {"lanes", recorder_lanes, NULL, NULL, NULL},
     {"records", recorder_records, NULL, NULL, NULL},
+    {"released", recorder_released, NULL, NULL, NULL},
+    {"sampled", recorder_sampled, NULL, NULL, NULL},
     {"is_empty", recorder_is_empty, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot recorder_slots[] = {
-    {Py_tp_doc, "Recorder(min_duration, wake)\n--\n\nThe memory of a recorder; see native.py."},
+    {Py_tp_doc, "Recorder(min_duration, wake, budget=0)\n--\n\nThe memory of a recorder; see native.py."},
     {Py_tp_init, recorder_init},
     {Py_tp_traverse, recorder_traverse},
     {Py_tp_clear, recorder_clear},

@@ -114,6 +114,16 @@ if TYPE_CHECKING:
             """Return the notable calls since the last drain, by their end, and how many were dropped."""
             ...
 
+        @property
+        def released(self) -> list[int]:
+            """The numbers of the sites that the governor lets report nothing now, to keep the budget."""
+            ...
+
+        @property
+        def sampled(self) -> list[int]:
+            """The numbers of the sites that it has ever released: their totals are not exact."""
+            ...
+
         def open_calls(self) -> list[OpenCall]:
             """Return the calls that run in any thread, outermost first within a lane, then the suspended ones."""
             ...

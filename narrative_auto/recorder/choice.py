@@ -9,13 +9,17 @@ if TYPE_CHECKING:
     from narrative_auto.recorder.base import Recorder
 
 
-def make(wanted: str, min_duration: int = 1_000_000, wake: Callable[[], object] | None = None) -> tuple[Recorder, str]:
+def make(
+    wanted: str, min_duration: int = 1_000_000, wake: Callable[[], object] | None = None, budget: float = 0.0
+) -> tuple[Recorder, str]:
     """Return an empty recorder, and why there is no compiled one where one was to be had; "" for no reason.
 
     Args:
         wanted: "auto", "native" or "pure".
         min_duration: ns from which a finished call is notable.
         wake: called, from a thread that has recorded something new, when there is something to tell.
+        budget: the share of the process's CPU time that recording may take, which the compiled recorder keeps; 0.0 for
+            any.
     """
     reason = ""
     if wanted != "pure":
@@ -24,7 +28,7 @@ def make(wanted: str, min_duration: int = 1_000_000, wake: Callable[[], object] 
         except ImportError as why:
             reason = f"the compiled recorder was not built for this interpreter ({why})"
         else:
-            return NativeRecorder(min_duration, wake), ""
+            return NativeRecorder(min_duration, wake, budget), ""
     from narrative_auto.recorder.pure import PureRecorder
 
     return PureRecorder(min_duration, wake), reason

@@ -23,12 +23,15 @@ class NativeRecorder(_native.Recorder):
     Args:
         min_duration: ns from which a finished call is notable.
         wake: called, from a thread that has recorded something new, when there is something to tell.
+        budget: the share of the process's CPU time that recording may take; 0.0 for any.
     """
 
     name = "native"
 
-    def __init__(self, min_duration: int = 1_000_000, wake: Callable[[], object] | None = None) -> None:
-        super().__init__(min_duration, wake)
+    def __init__(
+        self, min_duration: int = 1_000_000, wake: Callable[[], object] | None = None, budget: float = 0.0
+    ) -> None:
+        super().__init__(min_duration, wake, budget)
         self.sites = SiteTable(self)
 
     def bind(self, code: CodeType, plan: Plan, module: str) -> CodeType:

@@ -71,6 +71,8 @@ class PureRecorder:
 
     def __init__(self, min_duration: int = 1_000_000, wake: Callable[[], object] | None = None) -> None:
         self.sites = SiteTable()
+        self.released: list[int] = []  # it keeps no budget: a probe in Python costs nearly as much where it is silent
+        self.sampled: list[int] = []
         self.min_duration = min_duration
         self._lanes: list[Lane] = []
         self._wake = wake

@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS totals (
     story_id TEXT NOT NULL, position INTEGER NOT NULL, site INTEGER NOT NULL, caller INTEGER NOT NULL,
     name TEXT NOT NULL, module TEXT, filename TEXT, line INTEGER, private INTEGER,
     calls INTEGER, total_seconds REAL, self_seconds REAL, longest_seconds REAL, raised INTEGER, errors TEXT,
-    PRIMARY KEY (story_id, position)
+    exact INTEGER, PRIMARY KEY (story_id, position)
 );
 CREATE TABLE IF NOT EXISTS left_plain (story_id TEXT NOT NULL, module TEXT, function TEXT, reason TEXT);
 """
@@ -205,8 +205,8 @@ class SqliteStoryRenderer:
         )
         connection.executemany(
             "INSERT OR REPLACE INTO totals (story_id, position, site, caller, name, module, filename, line, private,"
-            " calls, total_seconds, self_seconds, longest_seconds, raised, errors)"
-            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            " calls, total_seconds, self_seconds, longest_seconds, raised, errors, exact)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             [
                 _encodable(
                     event.story_id,
@@ -224,6 +224,7 @@ class SqliteStoryRenderer:
                     total.longest_seconds,
                     total.raised,
                     json.dumps(total.errors),
+                    total.exact,
                 )
                 for position, total in enumerate(event.totals)
             ],

@@ -137,13 +137,13 @@ class StoredStories:
         """Return a story's totals, in the order of the first calls."""
         rows = self._query(
             "SELECT site, caller, name, module, filename, line, private, calls, total_seconds, self_seconds,"
-            " longest_seconds, raised, errors FROM totals WHERE story_id=? ORDER BY position",
+            " longest_seconds, raised, errors, exact FROM totals WHERE story_id=? ORDER BY position",
             (story.story_id,),
         )
         totals = []
         for row in rows:
             values = list(row)
-            values[6], values[12] = bool(row[6]), self._loads(row[12])
+            values[6], values[12], values[13] = bool(row[6]), self._loads(row[12]), bool(row[13])
             totals.append(StageTotal(*values))
         return totals
 

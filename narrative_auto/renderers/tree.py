@@ -92,10 +92,13 @@ def no_stages_lines(totals: StoryTotals) -> list[Line]:
 
 
 def summary_line(totals: StoryTotals) -> Line:
-    """Return the line that counts: `6 sites, 9 003 calls, own cost 1.2 %`."""
+    """Return the line that counts: `6 sites, 9 003+ calls, 1 site sampled, own cost 1.2 %`."""
     sites = len({total.site for total in totals.totals})
     calls = sum(total.calls for total in totals.totals)
-    text = f"{counted(sites, 'site')}, {counted(calls, 'call')}"
+    sampled = len({total.site for total in totals.totals if not total.exact})
+    text = f"{counted(sites, 'site')}, {counted(calls, 'call', more=sampled > 0)}"
+    if sampled:
+        text += f", {counted(sampled, 'site')} sampled"
     text += f", own cost {totals.own_cost * 100:.1f} %"
     if totals.left_plain:
         text += f", {len(totals.left_plain)} left plain"
@@ -152,6 +155,8 @@ def _columns(rows: list[tuple[str, StageNode | None, str]], width: int) -> list[
 
 
 def _calls(total: StageTotal) -> str:
+    if not total.exact:
+        return f"≥×{total.calls}"
     return f"×{total.calls}" if total.calls != 1 else ""
 
 
@@ -159,6 +164,8 @@ def _tail(node: StageNode, total: StageTotal) -> str:
     parts = [f"longest {duration(total.longest_seconds)}"] if total.calls > 1 else []
     if node.recursive_calls:
         parts.append(f"recursive ×{node.recursive_calls}")
+    if not total.exact:
+        parts.append("sampled")
     return "   ".join(parts)
 
 

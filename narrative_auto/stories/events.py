@@ -123,6 +123,7 @@ class StageTotal:
         self_seconds: without the stages inside.
         longest_seconds: of the longest call.
         errors: how many calls which exception type left.
+        exact: every call is in it; False where the function was released for a time, to keep the budget.
     """
 
     site: int
@@ -138,6 +139,7 @@ class StageTotal:
     longest_seconds: float
     raised: int
     errors: dict[str, int]
+    exact: bool = True
 
 
 @dataclass(slots=True)

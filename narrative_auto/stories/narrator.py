@@ -41,6 +41,7 @@ class Narrator:
         make_renderers: called once, when the first event is to be delivered; imports what renderers need.
         tell_open: given one line about a stage that stays open, or None not to look for any.
         may_work: whether events may be delivered while the program runs, which imports what renderers need.
+        sample: called each time the recorder is looked at; lets released functions report again for a while.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Narrator:
         make_renderers: Callable[[], list[Any]],
         tell_open: Callable[[str], None] | None = None,
         may_work: Callable[[], bool] = lambda: True,
+        sample: Callable[[], object] = lambda: None,
     ) -> None:
         self.recorder = recorder
         self.story_id = story_id
@@ -67,6 +69,7 @@ class Narrator:
         self._renderers: list[Any] | None = None
         self._tell_open = tell_open
         self._may_work = may_work
+        self._sample = sample
         self.failed = False
         self._told_open: dict[tuple[int, int, int], int] = {}
         self._announced: dict[tuple[int, int, int], int] = {}
@@ -78,6 +81,7 @@ class Narrator:
         self.ticker = Ticker(recorder.mute_thread, self._work, INTERVAL)
 
     def _work(self) -> bool:
+        guarded("letting released functions report again", self._sample)
         if not guarded("looking at the program's modules", self._may_work):
             return False  # all is told at the end
         return guarded("telling the story while it runs", self.tick) is not None
@@ -144,11 +148,13 @@ class Narrator:
 
     def _announce(self, key: tuple[int, int, int], caller: int, caller_started: int) -> None:
         """Deliver the `StageStarted` of a call."""
-        from narrative_auto.stories.events import StageStarted
-
         lane, started, site = key
         index = self._announced[key] = self._index
         self._index += 1
+        if not self._is_heard():
+            return
+        from narrative_auto.stories.events import StageStarted
+
         common = self._common(caller, lane, started, caller_started)
         self._deliver(StageStarted(self.story_id, self._name(site), self.moment(started), index, **common))
 
@@ -188,11 +194,15 @@ class Narrator:
         return True
 
     def _deliver_finished(self, call: NotableCall) -> None:
-        from narrative_auto.stories.events import StageCompleted, StageFailed
-
         key = (call.lane, call.started, call.site)
         if key not in self._announced:
             self._announce(key, call.caller, call.caller_started)
+        self._completed += not call.error
+        if not self._is_heard():
+            del self._announced[key]
+            return
+        from narrative_auto.stories.events import StageCompleted, StageFailed
+
         common = self._common(call.caller, call.lane, call.started, call.caller_started)
         common["stage_index"] = self._announced.pop(key)
         common["running_seconds"] = call.running / 1e9
@@ -200,7 +210,6 @@ class Narrator:
         if call.error:
             self._deliver(StageFailed(self.story_id, name, ended, duration, call.error, **common))
         else:
-            self._completed += 1
             self._deliver(StageCompleted(self.story_id, name, ended, duration, **common))
 
     # -- delivery -----------------------------------------------------------------------------------------------
@@ -211,15 +220,21 @@ class Narrator:
 
         return datetime.fromtimestamp(self._started_wall + (now - self.started) / 1e9, UTC)
 
-    def _deliver(self, event: Any) -> None:
+    def _is_heard(self) -> bool:
+        """Return whether there are renderers; the first time, make them and let the story begin."""
         if self._renderers is None:
-            from narrative_auto.stories.events import StoryStarted
-
             self._renderers = guarded("preparing the renderers", self._make_renderers) or []
-            parent = self.parent_story_id or None
-            began = self.moment(self.started)
-            self._send(StoryStarted(self.story_id, self.story_name, began, parent, self.root_story_id))
-        self._send(event)
+            if self._renderers:
+                from narrative_auto.stories.events import StoryStarted
+
+                parent = self.parent_story_id or None
+                began = self.moment(self.started)
+                self._send(StoryStarted(self.story_id, self.story_name, began, parent, self.root_story_id))
+        return bool(self._renderers)
+
+    def _deliver(self, event: Any) -> None:
+        if self._is_heard():
+            self._send(event)
 
     def _send(self, event: Any) -> None:
         for renderer in list(self._renderers or ()):
@@ -311,6 +326,7 @@ class Narrator:
         from narrative_auto.stories.events import StageTotal
 
         edges = self.recorder.edges()
+        sampled = set(self.recorder.sampled)
         sites = self.recorder.sites
         files: dict[str, set[str]] = {}
         lines: dict[tuple[str, str], set[int]] = {}
@@ -339,6 +355,7 @@ class Narrator:
                     edge.longest / 1e9,
                     edge.raised,
                     edge.errors,
+                    edge.site not in sampled,
                 )
             )
         return totals

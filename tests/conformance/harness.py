@@ -50,7 +50,7 @@ RECORDERS: dict[str, Callable[[], Recorder]] = {"native": lambda: NativeRecorder
 
 @dataclass(frozen=True)
 class Report:
-    """One record: what happened, where, and in which lane."""
+    """One record: what happened, where, and in which lane, counted from 1."""
 
     transition: str
     qualname: str
@@ -90,16 +90,19 @@ class Bench:
             del sys.modules[name]
         return module
 
-    def reports(self, wanted: Callable[[str], bool] = lambda _: True) -> list[Report]:
-        """Return what was recorded, by time, at the sites whose qualified name is wanted."""
+    def reports(self, wanted: Callable[[str], bool] = lambda _: True, since: int = 0) -> list[Report]:
+        """Return what was recorded since then (ns), by time, at the sites whose qualified name is wanted."""
         sites = self.recorder.sites
         records = [
-            (at, Report(TRANSITIONS[kind], sites[site].qualname, lane))
+            (at, lane, TRANSITIONS[kind], sites[site].qualname)
             for lane in sorted(self.recorder.lanes)
             for at, site, kind in self.recorder.last_records(lane, 1 << 20)
+            if at >= since
         ]
+        order = sorted({lane for _, lane, _, _ in records})
         records.sort(key=lambda record: record[0])
-        return [report for _, report in records if wanted(report.qualname)]
+        reports = [Report(kind, qualname, order.index(lane) + 1) for _, lane, kind, qualname in records]
+        return [report for report in reports if wanted(report.qualname)]
 
     @property
     def depth(self) -> int:

@@ -127,14 +127,19 @@ class Stripped:
     def _inserted(code: types.CodeType, every: Sequence[Step], index: int) -> tuple[int, int | None]:
         """Return how many steps were inserted here, and which transition they report; 0 for one of the original's."""
         step, names = every[index], [each.name for each in every[index : index + 8]]
+        room_for_jump = step.name == "NOP" and names[1:2] == ["LOAD_CONST"]
+        if room_for_jump:
+            step, names = every[index + 1], names[1:]
         if step.name == "LOAD_CONST" and isinstance(probe := code.co_consts[step.argument], Probe):
+            if room_for_jump != (probe.transition != UNWIND):
+                raise Different("a NOP in front of the probe for UNWIND, or none in front of another")
             if names[1:5] == ["COPY", "COMPARE_OP", "POP_TOP", "RERAISE"] and probe.transition == UNWIND:
                 return 4, UNWIND
             room = ["LOAD_CONST", "UNARY_NOT", "POP_TOP", "LOAD_CONST", "COPY", "COMPARE_OP", "POP_TOP", "RERAISE"]
             if VERSION == (3, 11) and names == room and probe.transition == UNWIND:
                 return 7, UNWIND
             if names[1:3] in (["UNARY_NOT", "POP_TOP"], ["TO_BOOL", "POP_TOP"]) and probe.transition != UNWIND:
-                return 3, probe.transition
+                return 4, probe.transition
             raise Different(f"a probe of an unknown shape: {' '.join(names)}")
         if VERSION == (3, 11) and names[:3] == ["JUMP_FORWARD", "SEND", "YIELD_VALUE"]:
             if step.target != every[index + 2].offset:

@@ -238,15 +238,17 @@ def without_probes(code: CodeType, constants: int) -> list[Step]:
     for index, step in enumerate(every):
         if skip:
             skip -= 1
+        elif step.name == "NOP" and every[index + 1].name == "LOAD_CONST" and every[index + 1].argument >= constants:
+            assert {each.positions for each in every[index : index + 4]} == {step.positions}
+            names = [each.name for each in every[index : index + 4]]
+            assert names == ["NOP", "LOAD_CONST", facts.TRUTH_TEST, "POP_TOP"]
+            skip = 3
         elif step.name == "LOAD_CONST" and step.argument >= constants:
-            assert {each.positions for each in every[index : index + 3]} == {step.positions}
-            names = [each.name for each in every[index : index + 5]]
-            if names[1] == "COPY":
-                assert names == ["LOAD_CONST", "COPY", "COMPARE_OP", "POP_TOP", "RERAISE"]
-                skip = 3
-            else:
-                assert names[:3] == ["LOAD_CONST", facts.TRUTH_TEST, "POP_TOP"]
-                skip = 2
+            names = [each.name for each in every[index : index + 8]]
+            room = ["LOAD_CONST", "UNARY_NOT", "POP_TOP"] if facts.COMPARISON_RECURS else []
+            assert names[: 5 + len(room)] == [*room, "LOAD_CONST", "COPY", "COMPARE_OP", "POP_TOP", "RERAISE"]
+            assert {each.positions for each in every[index : index + 4 + len(room)]} == {step.positions}
+            skip = 3 + len(room)
         elif step.name == "JUMP_FORWARD" and [each.name for each in every[index + 1 : index + 3]] == [
             "SEND",
             "YIELD_VALUE",

@@ -106,6 +106,10 @@ _DESCRIPTION = (
 _describe = attrgetter(*_DESCRIPTION)
 
 
+_ROOM: Instructions = (("NOP", None),)
+"""For the jump over a probe whose site is released (recorder/c/patch.h)."""
+
+
 def _truth_test(constant: int) -> Instructions:
     return (("LOAD_CONST", constant), (facts.TRUTH_TEST, None), ("POP_TOP", None))
 
@@ -207,7 +211,7 @@ class _Weaver:
         first = len(original.code.co_consts)
         self._tells_suspensions = YIELD in probes or RESUME in probes
         self._questions: dict[int, Instructions] = {
-            transition: _comparison(first + number) if transition == UNWIND else _truth_test(first + number)
+            transition: _comparison(first + number) if transition == UNWIND else (*_ROOM, *_truth_test(first + number))
             for number, transition in enumerate(probes)
         }
         self._draft = original.draft(tuple(probes.values()))

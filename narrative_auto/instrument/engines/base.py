@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import CodeType, FunctionType
     from typing import Protocol
 
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
             """Let a site report nothing any more."""
             ...
 
-        def restore(self, site: Site) -> None:
-            """Let a released site report again."""
+        def restore(self, sites: Sequence[Site]) -> None:
+            """Let released sites report again; those that report through another engine are nothing to this one."""
             ...
 
         def stop(self) -> None:

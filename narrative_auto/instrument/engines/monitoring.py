@@ -28,7 +28,7 @@ from narrative_auto.instrument.engines.watched import Watched, WatchedCode
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _weakref import ref
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import CodeType, FunctionType
     from typing import Any
 
@@ -148,16 +148,23 @@ class MonitoringEngine:
         for watched in self._watched.at(site) if self._watched is not None else ():
             self._set_local(watched, 0)
 
-    def restore(self, site: Site) -> None:
-        """Switch a site's events on again."""
-        site.released = False
-        if self._monitor is not None:
+    def restore(self, sites: Sequence[Site]) -> None:
+        """Switch the events of sites on again."""
+        wanted = {site.number for site in sites}
+        known = list(self._watched.known.values()) if self._watched is not None else []
+        restored = [watched for watched in known if watched.site.number in wanted]
+        if not restored or self._monitor is None:
+            return
+        for site in sites:
+            site.released = False
             self._monitor.unsilence(site)
-        for watched in self._watched.at(site) if self._watched is not None else ():
-            # A disabled event comes back when the code object is seen without it once, and then with it again.
-            self._set_all(0)
-            self._set_local(watched, self._ending)
-            self._set_all(self._everywhere)
+        # A disabled event comes back when the code object is seen without it once, and then with it again.
+        self._set_all(0)
+        for watched in restored:
+            self._set_local(watched, self._ending)  # as nothing happens where the events asked for are those that are
+            self._set_local(watched, 0)
+        self._set_all(self._everywhere)
+        for watched in restored:
             self._set_local(watched, self._local)
 
     def stop(self) -> None:

@@ -16,14 +16,14 @@ from narrative_auto.recorder.sites import site_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import CodeType, FunctionType
 
     from narrative_auto.instrument.scope import Scope
     from narrative_auto.recorder.base import Plan, Recorder
     from narrative_auto.recorder.sites import Site
 
-VERSION = 2
+VERSION = 3
 """Of what this engine makes of code; a cache knows by it what an earlier release made."""
 
 _PLACE = b""
@@ -109,11 +109,12 @@ class RewriteEngine:
         if self._recorder is not None:
             self._recorder.silence(site)
 
-    def restore(self, site: Site) -> None:
-        """Let a site's probes report again."""
-        site.released = False
-        if self._recorder is not None:
-            self._recorder.unsilence(site)
+    def restore(self, sites: Sequence[Site]) -> None:
+        """Let the probes of sites report again."""
+        for site in sites:
+            site.released = False
+            if self._recorder is not None:
+                self._recorder.unsilence(site)
 
     def stop(self) -> None:
         """Silence every probe; code that is loaded keeps them."""

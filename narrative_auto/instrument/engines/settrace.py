@@ -28,7 +28,7 @@ from narrative_auto.recorder.sites import FUNCTION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import CodeType, FrameType, FunctionType
     from typing import Any
 
@@ -128,9 +128,10 @@ class SettraceEngine:
         """Let calls of a site run untraced from here on."""
         site.released = True
 
-    def restore(self, site: Site) -> None:
-        """Trace the calls of a site again."""
-        site.released = False
+    def restore(self, sites: Sequence[Site]) -> None:
+        """Trace the calls of sites again."""
+        for site in sites:
+            site.released = False
 
     def stop(self) -> None:
         """Give the place back, where it still is ours."""

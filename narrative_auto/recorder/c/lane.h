@@ -43,6 +43,8 @@ typedef struct {
     struct Lane *lane; /* whose it is; NULL for the sums of lanes that are gone */
     uint32_t site, caller;
     uint64_t calls, total, own, longest, raised, first;
+    uint64_t resumed, held; /* how often a call went on; what of `own` came in long pieces (governor.h) */
+    uint64_t seen_stretches, seen_own, seen_held; /* what the governor has looked at */
     Failures *failures;
 } Row;
 
@@ -58,12 +60,17 @@ typedef struct {
     RowChunk *chunks;
 } Rows;
 
+enum { BY_PROGRAM = 1, BY_GOVERNOR = 2 }; /* who has silenced a site */
+
 /* What the probes of one site share. */
 typedef struct {
     Recorder *owner;
     uint64_t limit; /* ns from which a call is notable */
     uint32_t number;
     uint8_t suspends, awaits, silent;
+    uint8_t sampled; /* the governor has silenced it at least once: not all of its calls are counted */
+    struct Patch *patches; /* the jumps over its probes */
+    uint64_t own, held, records; /* for a decision of the governor */
 } SiteState;
 
 /* A call that is running. `frame` is the identity of its activation. */
@@ -96,7 +103,7 @@ typedef struct {
 typedef struct Lane {
     Recorder *owner; /* NULL: it belongs to nobody any more */
     Record *ring;
-    uint64_t head, mask;
+    uint64_t head, mask, check_at; /* check_at: the head at which the governor looks again */
     Entry *stack; /* stack[0] stands below all calls */
     uint32_t top, room;
     Rows rows;
@@ -234,6 +241,8 @@ static void rows_fold(Rows *into, const Rows *from) {
             sum->calls += row->calls;
             sum->total += row->total;
             sum->own += row->own;
+            sum->held += row->held;
+            sum->resumed += row->resumed;
             sum->raised += row->raised;
             if (row->longest > sum->longest)
                 sum->longest = row->longest;
@@ -292,7 +301,7 @@ static void lane_reset(Lane *lane) {
     rows_clear(&lane->rows);
     queue_clear(&lane->notable);
     lane->unwound_count = 0;
-    lane->head = 0;
+    lane->head = lane->check_at = 0;
     lane->top = 0;
     memset(&lane->root, 0, sizeof lane->root);
     memset(&lane->stack[0], 0, sizeof lane->stack[0]);

@@ -116,25 +116,34 @@ static PyObject *monitor_started(PyObject *self, PyObject *const *args, Py_ssize
     return done(on_start(watched->state, frame_here()));
 }
 
-static inline const SiteState *reporting(PyObject *self, PyObject *code) {
+/* What a code object reports to; NULL for nothing. */
+static inline const SiteState *state_at(PyObject *self, PyObject *code) {
     const Watched *watched = watched_of((Monitor *)self, code);
-    return watched != NULL && watched->state != NULL && !watched->state->silent ? watched->state : NULL;
+    return watched != NULL ? watched->state : NULL;
 }
 
+static inline PyObject *disable(PyObject *self) { return Py_NewRef(((Monitor *)self)->disable); }
+
 static PyObject *monitor_returned(PyObject *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count)) {
-    const SiteState *state = reporting(self, args[0]);
-    return done(LIKELY(state != NULL) ? on_end(state, frame_here(), RETURN, 0, NULL) : 0);
+    const SiteState *state = state_at(self, args[0]);
+    if (UNLIKELY(state == NULL || state->silent))
+        return state != NULL ? disable(self) : Py_NewRef(Py_None);
+    return done(on_end(state, frame_here(), RETURN, 0, NULL));
 }
 
 static PyObject *monitor_yielded(PyObject *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count)) {
-    const SiteState *state = reporting(self, args[0]);
+    const SiteState *state = state_at(self, args[0]);
+    if (UNLIKELY(state != NULL && state->silent))
+        return disable(self);
     if (LIKELY(state != NULL && state->suspends))
         on_yield(state, frame_here());
     Py_RETURN_NONE;
 }
 
 static PyObject *monitor_resumed(PyObject *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count)) {
-    const SiteState *state = reporting(self, args[0]);
+    const SiteState *state = state_at(self, args[0]);
+    if (UNLIKELY(state != NULL && state->silent))
+        return disable(self);
     if (LIKELY(state != NULL && state->suspends))
         on_resume(state, frame_here());
     Py_RETURN_NONE;

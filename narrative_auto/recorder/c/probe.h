@@ -4,7 +4,7 @@
 #ifndef NARRATIVE_PROBE_H
 #define NARRATIVE_PROBE_H
 
-#include "recorder.h"
+#include "patch.h"
 
 typedef struct {
     PyObject_HEAD
@@ -13,6 +13,8 @@ typedef struct {
     uint8_t by_callback;
     uint64_t word;       /* what the buffer shows: `marshal` writes it as bytes, different for each probe */
     PyObject *recorder;  /* holds `state` */
+    Patch *patch;        /* the jump over it; NULL for none */
+    uint8_t cannot_patch;
 } Probe;
 
 static PyTypeObject *probe_type;
@@ -54,11 +56,14 @@ static SiteState *described(Recorder *recorder, PyObject *site) {
     return state;
 }
 
+/* Lets a site report nothing because the program says so; or report again, whoever has silenced it. */
 static PyObject *set_silent(Recorder *recorder, PyObject *site, int silent) {
     SiteState *state = state_of(recorder, site);
     if (state == NULL)
         return NULL;
-    state->silent = (uint8_t)silent;
+    state->silent = silent ? state->silent | BY_PROGRAM : 0;
+    while (!silent && state->patches != NULL)
+        patch_undo(state->patches);
     Py_RETURN_NONE;
 }
 
@@ -77,12 +82,23 @@ static inline void lend_level(int lends) {
 #endif
 }
 
+/* A probe of a silent site is asked: it is to be jumped over from now on. */
+static __attribute__((noinline)) void probe_withdraw(Probe *probe) {
+    if (probe->by_callback || probe->cannot_patch)
+        return;
+    /* A probe that has a jump is asked by a copy of its code, or somebody has put the NOP back. */
+    if (probe->patch != NULL || !patch_here((PyObject *)probe, probe->state, &probe->patch))
+        probe->cannot_patch = 1;
+}
+
 static int probe_bool(PyObject *self) {
     const Probe *probe = (Probe *)self;
     if (UNLIKELY(probe->transition == UNWIND))
         lend_level(1);
     else if (LIKELY(!probe->state->silent))
         return on_transition(probe->state, probe->transition, probe_frame(probe)) < 0 ? -1 : 1;
+    else
+        probe_withdraw((Probe *)self);
     return 1;
 }
 
@@ -126,6 +142,8 @@ static PyObject *probe_reduce(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(pro
 }
 
 static void probe_dealloc(PyObject *self) {
+    if (((Probe *)self)->patch != NULL)
+        patch_free(((Probe *)self)->patch);
     Py_XDECREF(((Probe *)self)->recorder);
     PyTypeObject *type = Py_TYPE(self);
     type->tp_free(self);
@@ -141,6 +159,8 @@ static PyObject *probe_new(PyObject *recorder, SiteState *state, uint32_t transi
     probe->by_callback = (uint8_t)by_callback;
     probe->word = state->number | (uint64_t)transition << 32;
     probe->recorder = Py_NewRef(recorder);
+    probe->patch = NULL;
+    probe->cannot_patch = 0;
     return (PyObject *)probe;
 }
 

@@ -202,12 +202,29 @@ static PyObject *recorder_current_lane(PyObject *self, PyObject *Py_UNUSED(none)
 }
 
 static PyObject *recorder_records(PyObject *self, void *Py_UNUSED(closure)) {
-    const Recorder *recorder = (Recorder *)self;
-    uint64_t records = recorder->retired_records;
-    for (const Lane *lane = recorder->lanes; lane != NULL; lane = lane->next_of_owner)
-        if (!lane->muted)
-            records += lane->head;
-    return PyLong_FromUnsignedLongLong(records);
+    return PyLong_FromUnsignedLongLong(all_records((Recorder *)self));
+}
+
+static PyObject *sites_where(const Recorder *recorder, int (*holds)(const SiteState *)) {
+    PyObject *list = PyList_New(0);
+    for (uint32_t chunk = 0; list != NULL && chunk < recorder->chunk_count; chunk++)
+        for (uint32_t at = 0; list != NULL && recorder->chunks[chunk] != NULL && at < SITES_PER_CHUNK; at++) {
+            const SiteState *site = &recorder->chunks[chunk][at];
+            if (holds(site) && append(list, PyLong_FromUnsignedLong(site->number)) < 0)
+                Py_CLEAR(list);
+        }
+    return list;
+}
+
+static int site_is_released(const SiteState *site) { return site->silent == BY_GOVERNOR; }
+static int site_is_sampled(const SiteState *site) { return site->sampled; }
+
+static PyObject *recorder_released(PyObject *self, void *Py_UNUSED(closure)) {
+    return sites_where((Recorder *)self, site_is_released);
+}
+
+static PyObject *recorder_sampled(PyObject *self, void *Py_UNUSED(closure)) {
+    return sites_where((Recorder *)self, site_is_sampled);
 }
 
 static PyObject *recorder_is_empty(PyObject *self, void *Py_UNUSED(closure)) {

@@ -1,4 +1,4 @@
-/* The recorder: sites, the lanes of its threads, suspended calls, and what a transition does to them.
+/* What a transition does to the recorder's memory.
 
    Where there is no memory, a call goes unrecorded. A transition fails, with -1 and an exception, only if a signal
    handler of the program's raises while somebody is told that there is something to tell. */
@@ -6,165 +6,7 @@
 #ifndef NARRATIVE_RECORDER_H
 #define NARRATIVE_RECORDER_H
 
-#include "suspended.h"
-
-#define SITES_PER_CHUNK 512u
-
-struct Recorder {
-    PyObject_HEAD
-    uint64_t min_duration;
-    PyObject *wake; /* called when there is something to tell and nobody listens; NULL for nothing */
-    SiteState **chunks;
-    uint32_t chunk_count;
-    Lane *lanes; /* the newest first */
-    uint32_t lane_count; /* how many there ever were */
-    Rows retired;
-    Queue retired_notable;
-    uint64_t retired_records;
-    Suspended suspended;
-    uint32_t reading;   /* how many are walking through lanes: allocating may run other code */
-};
-
-static inline PyThreadState *thread_state(void) {
-#if PY_VERSION_HEX >= 0x030d0000
-    return PyThreadState_GetUnchecked();
-#else
-    return _PyThreadState_UncheckedGet();
-#endif
-}
-
-/* The identity of the activation that runs: the address of its frame, which a generator keeps across suspensions. */
-static inline void *frame_here(void) {
-    PyThreadState *state = thread_state();
-#if PY_VERSION_HEX >= 0x030d0000
-    return state->current_frame;
-#else
-    return state->cframe->current_frame;
-#endif
-}
-
-/* The same for a function that an engine calls back for another one, a tracer: the address of its caller's frame
-   object. No engine uses both identities. */
-static void *frame_of_caller(void) {
-    PyFrameObject *frame = PyThreadState_GetFrame(thread_state());
-    if (frame == NULL)
-        return NULL;
-    PyFrameObject *back = PyFrame_GetBack(frame);
-    Py_DECREF(frame);
-    Py_XDECREF(back); /* whoever is traced has it still */
-    return back;
-}
-
-/* -- sites -- */
-
-static SiteState *site_state(Recorder *recorder, uint32_t number) {
-    uint32_t chunk = number / SITES_PER_CHUNK;
-    if (chunk >= recorder->chunk_count) {
-        uint32_t count = 2 * (chunk + 1);
-        SiteState **chunks = realloc(recorder->chunks, count * sizeof *chunks);
-        if (chunks == NULL)
-            return NULL;
-        memset(chunks + recorder->chunk_count, 0, (count - recorder->chunk_count) * sizeof *chunks);
-        recorder->chunks = chunks;
-        recorder->chunk_count = count;
-    }
-    if (recorder->chunks[chunk] == NULL) {
-        SiteState *sites = calloc(SITES_PER_CHUNK, sizeof *sites);
-        if (sites == NULL)
-            return NULL;
-        for (uint32_t at = 0; at < SITES_PER_CHUNK; at++) {
-            sites[at].owner = recorder;
-            sites[at].number = chunk * SITES_PER_CHUNK + at;
-            sites[at].limit = recorder->min_duration;
-        }
-        recorder->chunks[chunk] = sites;
-    }
-    return &recorder->chunks[chunk][number % SITES_PER_CHUNK];
-}
-
-/* -- lanes -- */
-
-/* Lets suspended calls go on in the sums, where the rows of their lanes go. */
-static void suspended_leave(Recorder *recorder) {
-    const Suspended *table = &recorder->suspended;
-    for (uint32_t at = 0; table->count && at <= table->mask; at++) {
-        Entry *entry = &table->slots[at];
-        if (entry->frame != NULL && entry->row->lane != NULL && entry->row->lane->leaving)
-            entry->row = row_find(&recorder->retired, entry->row->site, entry->row->caller);
-    }
-}
-
-/* Takes the lanes of threads that have ended into the sums, all but the last `kept`, once there are twice as many;
-   their memory serves others. Nothing goes while somebody reads. */
-static void recorder_reap(Recorder *recorder, uint32_t kept) {
-    uint32_t ended = 0, seen = 0;
-    for (const Lane *lane = recorder->lanes; lane != NULL; lane = lane->next_of_owner)
-        ended += atomic_load(&lane->ended);
-    if (recorder->reading || ended == 0 || ended < 2 * kept)
-        return;
-    Lane *leaving = NULL, **link = &recorder->lanes;
-    while (*link != NULL) {
-        Lane *lane = *link;
-        if (!atomic_load(&lane->ended) || (!lane->muted && seen++ < kept)) {
-            link = &lane->next_of_owner;
-            continue;
-        }
-        *link = lane->next_of_owner;
-        lane->next_of_owner = leaving;
-        lane->leaving = 1;
-        leaving = lane;
-        if (lane->muted)
-            continue;
-        rows_fold(&recorder->retired, &lane->rows);
-        for (uint32_t at = 0; at < lane->notable.count; at++)
-            queue_add(&recorder->retired_notable, &lane->notable.calls[at]);
-        recorder->retired_notable.dropped += lane->notable.dropped;
-        recorder->retired_records += lane->head;
-    }
-    suspended_leave(recorder);
-    while (leaving != NULL) {
-        Lane *lane = leaving;
-        leaving = lane->next_of_owner;
-        lane_reset(lane);
-        pthread_mutex_lock(&lanes_mutex);
-        lane->owner = NULL;
-        lane->next_of_owner = spare_lanes;
-        spare_lanes = lane;
-        pthread_mutex_unlock(&lanes_mutex);
-    }
-}
-
-/* The calling thread's lane of this recorder, made if need be; NULL without memory. */
-static __attribute__((noinline)) Lane *lane_find(Recorder *recorder, int make) {
-    Lane *lane = lanes_of_thread, *unused = NULL;
-    while (lane != NULL && lane->owner != recorder) {
-        if (lane->owner == NULL)
-            unused = lane;
-        lane = lane->next_of_thread;
-    }
-    if (lane == NULL && make) {
-        recorder_reap(recorder, ENDED_KEPT);
-        lane = unused;
-        if (lane != NULL)
-            lane_reset(lane);
-        else
-            lane = lane_new();
-        if (lane == NULL || !lane_needs_ring(lane, recorder->lane_count ? THREAD_RING_RECORDS : RING_RECORDS))
-            return NULL; /* the lane stays with its thread, unused */
-        lane->owner = recorder;
-        lane->number = ++recorder->lane_count;
-        lane->next_of_owner = recorder->lanes;
-        recorder->lanes = lane;
-    }
-    if (lane != NULL)
-        current_lane = lane;
-    return lane;
-}
-
-static inline Lane *lane_here(Recorder *recorder, int make) {
-    Lane *lane = current_lane;
-    return LIKELY(lane != NULL && lane->owner == recorder) ? lane : lane_find(recorder, make);
-}
+#include "governor.h"
 
 /* Tells whoever waits that there is something to tell, once. It may run Python code, so it comes last; and a signal
    handler of the program's may raise in that, so it may fail: -1. */
@@ -200,10 +42,7 @@ static inline Row *row_of(Lane *lane, uint32_t site, uint32_t caller, uint64_t n
     return LIKELY(row != NULL) ? row : row_add(&lane->rows, site, caller, lane, now);
 }
 
-static inline int on_start(const SiteState *site, void *frame) {
-    Lane *lane = lane_here(site->owner, 1);
-    if (UNLIKELY(lane == NULL || lane->muted))
-        return 0;
+static inline int begin_call(const SiteState *site, void *frame, Lane *lane) {
     uint64_t now = clock_ns();
     lane_write(lane, now, site->number, START);
     while (UNLIKELY(lane->stack[lane->top].frame == frame && lane->top))
@@ -225,6 +64,27 @@ static inline int on_start(const SiteState *site, void *frame) {
         entry->lane = lane->number;
     }
     return UNLIKELY(row->calls == 1 && !lane->listened) ? lane_wakes(lane) : 0;
+}
+
+/* Once in a while the governor looks, and measures what a record costs. */
+static __attribute__((noinline)) int begin_governed(const SiteState *site, void *frame, Lane *lane) {
+    Recorder *recorder = lane->owner;
+    govern(lane);
+    if (site->silent)
+        return 0;
+    uint64_t began = clock_ns();
+    int failed = begin_call(site, frame, lane);
+    measured(recorder, began, clock_ns());
+    return failed;
+}
+
+static inline int on_start(const SiteState *site, void *frame) {
+    Lane *lane = lane_here(site->owner, 1);
+    if (UNLIKELY(lane == NULL || lane->muted))
+        return 0;
+    if (UNLIKELY(lane->head >= lane->check_at))
+        return begin_governed(site, frame, lane);
+    return begin_call(site, frame, lane);
 }
 
 static __attribute__((noinline)) int note(Lane *lane, const Entry *entry, uint64_t now, uint64_t running, PyObject *error) {
@@ -289,8 +149,11 @@ static PyObject *unwound(Lane *lane, const Entry *entry, uint64_t now, uint64_t 
 /* Counts the time since a call that was taken off the stack began or went on; returns it (ns). */
 static inline uint64_t account(Lane *lane, const Entry *entry, uint64_t now) {
     uint64_t segment = LIKELY(now > entry->since) ? now - entry->since : 0;
-    if (LIKELY(segment > entry->below))
+    if (LIKELY(segment > entry->below)) {
         entry->row->own += segment - entry->below;
+        if (UNLIKELY(segment - entry->below >= LONG_NS))
+            entry->row->held += segment - entry->below;
+    }
     lane->stack[lane->top].below += segment;
     return segment;
 }
@@ -349,6 +212,11 @@ static inline int on_resume(const SiteState *site, void *frame) {
     Lane *lane = lane_here(site->owner, 1);
     if (UNLIKELY(lane == NULL || lane->muted))
         return 0;
+    if (UNLIKELY(lane->head >= lane->check_at)) {
+        govern(lane);
+        if (site->silent)
+            return 0;
+    }
     uint64_t now = clock_ns();
     lane_write(lane, now, site->number, RESUME);
     Entry suspended;
@@ -359,6 +227,7 @@ static inline int on_resume(const SiteState *site, void *frame) {
     Entry *entry = row != NULL ? lane_push(lane) : NULL;
     if (entry == NULL)
         return 0;
+    row->resumed++;
     *entry = suspended;
     entry->row = row;
     entry->since = now;

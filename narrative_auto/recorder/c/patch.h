@@ -1,0 +1,105 @@
+/* Jumps over probes: what a released site costs no more than.
+
+   In front of each probe that is asked for its truth value stands a NOP. A probe whose site is silent writes a jump over
+   itself into that place, when it is asked the next time; when the site is to report again, the NOP comes back. No
+   function has to be found for it, so closures, decorated functions and frames that run are all reached. Whoever runs
+   code holds the GIL, so nobody is between the two bytes of an instruction. */
+
+#ifndef NARRATIVE_PATCH_H
+#define NARRATIVE_PATCH_H
+
+#include "recorder.h"
+#include <opcode.h>
+
+#if PY_VERSION_HEX >= 0x030d0000
+#define ASKING_UNITS 5u /* TO_BOOL and its three inline caches, POP_TOP */
+#else
+#define ASKING_UNITS 2u /* UNARY_NOT, POP_TOP */
+#endif
+
+typedef struct Patch {
+    PyObject *code; /* a weak reference: a probe may outlive the code, in a copy of it */
+    uint32_t place; /* offset of the NOP, in bytes */
+    struct Patch **holder; /* the probe's own pointer to this */
+    struct Patch *next, **before;
+} Patch;
+
+static inline unsigned char *text_of(PyCodeObject *code) { return (unsigned char *)code->co_code_adaptive; }
+
+/* The offset of the NOP in front of a probe that is being asked at `offset`; -1 where the code is not as expected. */
+static Py_ssize_t nop_of(PyObject *probe, PyCodeObject *code, Py_ssize_t offset) {
+    const unsigned char *text = text_of(code);
+    Py_ssize_t at = offset - 2; /* LOAD_CONST */
+    uint32_t index = 0;
+    for (int shift = 0; at >= 0 && shift < 32; shift += 8, at -= 2) {
+        index |= (uint32_t)text[at + 1] << shift;
+        if (at < 2 || text[at - 2] != EXTENDED_ARG)
+            break;
+    }
+    at -= 2;
+    if (at < 0 || index >= (size_t)PyTuple_GET_SIZE(code->co_consts) || PyTuple_GET_ITEM(code->co_consts, index) != probe
+        || text[at] != NOP)
+        return -1;
+    return at;
+}
+
+/* Writes the jump over a probe that is being asked by the frame that runs; returns whether it could. */
+static int patch_here(PyObject *probe, SiteState *state, Patch **holder) {
+    PyFrameObject *frame = PyEval_GetFrame();
+    if (frame == NULL)
+        return 0;
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    Py_ssize_t asking = PyFrame_GetLasti(frame), place = nop_of(probe, code, asking);
+    Patch *patch = place >= 0 ? calloc(1, sizeof *patch) : NULL;
+    if (patch != NULL && (patch->code = PyWeakref_NewRef((PyObject *)code, NULL)) == NULL) {
+        PyErr_Clear();
+        free(patch);
+        patch = NULL;
+    }
+    if (patch != NULL) {
+        patch->place = (uint32_t)place;
+        patch->holder = holder;
+        *holder = patch;
+        patch->next = state->patches;
+        patch->before = &state->patches;
+        if (patch->next != NULL)
+            patch->next->before = &patch->next;
+        state->patches = patch;
+        text_of(code)[place + 1] = (unsigned char)(asking / 2 + ASKING_UNITS - (place / 2 + 1));
+        text_of(code)[place] = JUMP_FORWARD;
+    }
+    Py_DECREF(code);
+    return patch != NULL;
+}
+
+static void patch_free(Patch *patch) {
+    *patch->holder = NULL;
+    *patch->before = patch->next;
+    if (patch->next != NULL)
+        patch->next->before = patch->before;
+    Py_DECREF(patch->code);
+    free(patch);
+}
+
+/* Puts the NOP back. */
+static void patch_undo(Patch *patch) {
+#if PY_VERSION_HEX >= 0x030d0000
+    PyObject *code = NULL;
+    if (PyWeakref_GetRef(patch->code, &code) < 0)
+        PyErr_Clear();
+#else
+    PyObject *code = PyWeakref_GetObject(patch->code);
+    code = code == Py_None ? NULL : Py_XNewRef(code);
+#endif
+    if (code != NULL) {
+        unsigned char *place = text_of((PyCodeObject *)code) + patch->place;
+        if (*place == JUMP_FORWARD) { /* else a tool of sys.monitoring has put its own there: it stays released */
+            place[0] = NOP;
+            place[1] = 0;
+        }
+        Py_DECREF(code);
+    }
+    patch_free(patch);
+}
+
+#endif
