@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.programs import ENGINES, in_turn, table
+from benchmarks.processes import ENGINES, in_turn, table
+from benchmarks.workloads import find_pyperformance
 
 RICHARDS = """
 import sys, time
@@ -39,20 +38,9 @@ def rounds(number):
 """
 
 
-def find_richards() -> Path:
-    """Return pyperformance's own file of the program."""
-    spec = importlib.util.find_spec("pyperformance")
-    if spec is None or spec.origin is None:
-        sys.exit("benchmarks: pyperformance is not installed: pip install -e '.[bench]'")
-    path = Path(spec.origin).parent / "data-files" / "benchmarks" / "bm_richards" / "run_benchmark.py"
-    if not path.exists():
-        sys.exit(f"benchmarks: this pyperformance has no {path}")
-    return path
-
-
 def main(processes: int, rounds: int, recorder: str) -> None:
     """Print both tables."""
-    source = find_richards()
+    source = find_pyperformance("richards")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copy(source, folder / "run_benchmark.py")

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.programs import ENGINES, in_turn, run, table
+from benchmarks.processes import ENGINES, in_turn, run, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

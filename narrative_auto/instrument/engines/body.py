@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import accumulate, count
 
 from narrative_auto.errors import DeclinedError
+from narrative_auto.recorder.sites import CAN_SUSPEND
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,12 +28,24 @@ if TYPE_CHECKING:
 EXITS = frozenset({"RETURN_VALUE", "RETURN_CONST", "YIELD_VALUE"})
 """Where a function is left other than by an exception."""
 
-PROBES_STACK = 2
-"""What probes need beyond the original's stack. At a return or yield: themselves. In a handler: the offset and the
-exception, for which the original has room with one of the two (it has a handler at the same depth), and themselves."""
+_SUSPENSION_STACK = 2
+"""What probes of what can be suspended need beyond the original's stack. At a yield: themselves. In a handler: the
+offset and the exception, for which the original has room with one of the two (it has a handler at the same depth), and
+themselves."""
 
-OUTER_STACK = 4
-"""The outer handler starts from an empty stack: the offset, the exception, the probe, the exception again."""
+_OUTER_STACK = 4
+"""The outer handler starts from an empty stack: the offset, the exception, the probe, the exception again. That is more
+than the result and a probe at a return, where the stack holds nothing else."""
+
+
+def stack_with_probes(code: CodeType) -> int:
+    """Return the size of the stack that code needs with probes in it.
+
+    No more than that: larger frames fill the pages of frames sooner, and a recursion whose depth goes back
+    and forth over the end of one takes twice the time.
+    """
+    more = _SUSPENSION_STACK if code.co_flags & CAN_SUSPEND else 0
+    return max(code.co_stacksize + more, _OUTER_STACK)
 
 
 class Original:
@@ -208,7 +221,7 @@ class Draft:
         concrete[:] = self._instructions
         concrete.consts = [*original.code.co_consts, *self._probes]
         concrete.exception_table = self._exception_table(starts)
-        stack = max(original.code.co_stacksize + PROBES_STACK, OUTER_STACK)
+        stack = stack_with_probes(original.code)
         built = concrete.to_code(stacksize=stack, compute_exception_stack_depths=False)
         if len(built.co_code) != 2 * starts[-1]:
             raise DeclinedError(f"the new code of {original.code.co_qualname} came out at another length than planned")

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right, insort
 from itertools import compress, count
 
 from narrative_auto.errors import DeclinedError
-from narrative_auto.instrument.engines.body import OUTER_STACK, PROBES_STACK
+from narrative_auto.instrument.engines.body import stack_with_probes
 from narrative_auto.instrument.engines.splice_units import (
     BACKWARD,
     CACHE,
@@ -297,7 +297,7 @@ class Draft:
             co_consts=code.co_consts + self._probes,
             co_exceptiontable=write_exception_table(entries),
             co_linetable=original.locations.table(),
-            co_stacksize=max(code.co_stacksize + PROBES_STACK, OUTER_STACK),
+            co_stacksize=stack_with_probes(code),
         )
 
     def _at(self, label: int) -> int:

@@ -20,8 +20,8 @@
 typedef struct Patch {
     PyObject *code; /* a weak reference: a probe may outlive the code, in a copy of it */
     uint32_t place; /* offset of the NOP, in bytes */
-    struct Patch **holder; /* the probe's own pointer to this */
-    struct Patch *next, **before;
+    struct Patch **of_probe, *next_of_probe; /* the probe's list: it may stand at several places, and in copies */
+    struct Patch *next, **before;            /* the site's list */
 } Patch;
 
 static inline unsigned char *text_of(PyCodeObject *code) { return (unsigned char *)code->co_code_adaptive; }
@@ -43,37 +43,48 @@ static Py_ssize_t nop_of(PyObject *probe, PyCodeObject *code, Py_ssize_t offset)
     return at;
 }
 
+/* Adds a place to a site's list and a probe's; 0 without memory. */
+static int patch_note(PyCodeObject *code, Py_ssize_t place, SiteState *state, Patch **of_probe) {
+    PyObject *weak = PyWeakref_NewRef((PyObject *)code, NULL); /* all that have no callback are one */
+    Patch *patch = *of_probe;
+    while (patch != NULL && (patch->code != weak || patch->place != (uint32_t)place))
+        patch = patch->next_of_probe;
+    if (weak == NULL || patch != NULL) { /* the NOP has come back by other hands */
+        PyErr_Clear();
+        Py_XDECREF(weak);
+        return weak != NULL;
+    }
+    patch = malloc(sizeof *patch);
+    if (patch == NULL) {
+        Py_DECREF(weak);
+        return 0;
+    }
+    *patch = (Patch){weak, (uint32_t)place, of_probe, *of_probe, state->patches, &state->patches};
+    if (patch->next != NULL)
+        patch->next->before = &patch->next;
+    *of_probe = state->patches = patch;
+    return 1;
+}
+
 /* Writes the jump over a probe that is being asked by the frame that runs; returns whether it could. */
-static int patch_here(PyObject *probe, SiteState *state, Patch **holder) {
+static int patch_here(PyObject *probe, SiteState *state, Patch **of_probe) {
     PyFrameObject *frame = PyEval_GetFrame();
     if (frame == NULL)
         return 0;
     PyCodeObject *code = PyFrame_GetCode(frame);
     Py_ssize_t asking = PyFrame_GetLasti(frame), place = nop_of(probe, code, asking);
-    Patch *patch = place >= 0 ? calloc(1, sizeof *patch) : NULL;
-    if (patch != NULL && (patch->code = PyWeakref_NewRef((PyObject *)code, NULL)) == NULL) {
-        PyErr_Clear();
-        free(patch);
-        patch = NULL;
-    }
-    if (patch != NULL) {
-        patch->place = (uint32_t)place;
-        patch->holder = holder;
-        *holder = patch;
-        patch->next = state->patches;
-        patch->before = &state->patches;
-        if (patch->next != NULL)
-            patch->next->before = &patch->next;
-        state->patches = patch;
+    int can = place >= 0 && patch_note(code, place, state, of_probe);
+    if (can) {
         text_of(code)[place + 1] = (unsigned char)(asking / 2 + ASKING_UNITS - (place / 2 + 1));
         text_of(code)[place] = JUMP_FORWARD;
     }
     Py_DECREF(code);
-    return patch != NULL;
+    return can;
 }
 
+/* Forgets a place; those of a probe, and of a site, are always forgotten together. */
 static void patch_free(Patch *patch) {
-    *patch->holder = NULL;
+    *patch->of_probe = NULL;
     *patch->before = patch->next;
     if (patch->next != NULL)
         patch->next->before = patch->before;

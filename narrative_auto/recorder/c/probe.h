@@ -13,7 +13,7 @@ typedef struct {
     uint8_t by_callback;
     uint64_t word;       /* what the buffer shows: `marshal` writes it as bytes, different for each probe */
     PyObject *recorder;  /* holds `state` */
-    Patch *patch;        /* the jump over it; NULL for none */
+    Patch *patches;      /* the jumps over it */
     uint8_t cannot_patch;
 } Probe;
 
@@ -86,8 +86,7 @@ static inline void lend_level(int lends) {
 static __attribute__((noinline)) void probe_withdraw(Probe *probe) {
     if (probe->by_callback || probe->cannot_patch)
         return;
-    /* A probe that has a jump is asked by a copy of its code, or somebody has put the NOP back. */
-    if (probe->patch != NULL || !patch_here((PyObject *)probe, probe->state, &probe->patch))
+    if (!patch_here((PyObject *)probe, probe->state, &probe->patches))
         probe->cannot_patch = 1;
 }
 
@@ -142,8 +141,10 @@ static PyObject *probe_reduce(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(pro
 }
 
 static void probe_dealloc(PyObject *self) {
-    if (((Probe *)self)->patch != NULL)
-        patch_free(((Probe *)self)->patch);
+    for (Patch *patch = ((Probe *)self)->patches, *next; patch != NULL; patch = next) {
+        next = patch->next_of_probe;
+        patch_free(patch);
+    }
     Py_XDECREF(((Probe *)self)->recorder);
     PyTypeObject *type = Py_TYPE(self);
     type->tp_free(self);
@@ -159,7 +160,7 @@ static PyObject *probe_new(PyObject *recorder, SiteState *state, uint32_t transi
     probe->by_callback = (uint8_t)by_callback;
     probe->word = state->number | (uint64_t)transition << 32;
     probe->recorder = Py_NewRef(recorder);
-    probe->patch = NULL;
+    probe->patches = NULL;
     probe->cannot_patch = 0;
     return (PyObject *)probe;
 }

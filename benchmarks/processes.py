@@ -21,12 +21,26 @@ Times = dict[str, list[float]]
 """Seconds by engine, `PLAIN` among them."""
 
 
-def run(folder: Path, engine: str, arguments: Sequence[str], recorder: str) -> list[float]:
+def run(
+    folder: Path, engine: str, arguments: Sequence[str], recorder: str, budget: str = "off", include: Sequence[str] = ()
+) -> list[float]:
     """Run a Python command once, plain or under an engine, and return the seconds that it printed, one a line."""
     command = [sys.executable, *arguments]
     if engine != PLAIN:
         launcher = Path(sys.executable).parent / "narrative-run"
-        options = ["--engine", engine, "--recorder", recorder, "--tell", "nothing", "--store", "off"]
+        options = [
+            "--engine",
+            engine,
+            "--recorder",
+            recorder,
+            "--budget",
+            budget,
+            "--tell",
+            "nothing",
+            "--store",
+            "off",
+        ]
+        options += [f"--include={pattern}" for pattern in include]
         command = [str(launcher), *options, *command]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("NARRATIVE", "PYTHON"))}
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
