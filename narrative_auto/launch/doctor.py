@@ -179,6 +179,7 @@ def _engines(case: Case) -> Iterator[Fact]:
         if name != wanted:
             yield Fact("declined", f"{name}: {why}; what {first} cannot reach runs plain", REMARK)
     yield _recorder(case)
+    yield _budget(case)
 
 
 def _recorder(case: Case) -> Fact:
@@ -188,6 +189,18 @@ def _recorder(case: Case) -> Fact:
     lost = case.settings["recorder"] not in {"auto", name}
     remedy = "install narrative-auto where there is a C compiler, and the interpreter's headers"
     return Fact("recorder", f"{name}: {why}", PROBLEM if lost else REMARK, remedy)
+
+
+def _budget(case: Case) -> Fact:
+    budget = case.settings["budget"]
+    if not budget:
+        return Fact("budget", "off: every call is recorded")
+    share = f"{budget * 100:g}%"
+    if case.engines["recorder"] != "native":
+        return Fact("budget", f"{share} is not kept: only the compiled recorder can, so every call is recorded", REMARK)
+    if case.engines["first"] == "settrace":
+        return Fact("budget", f"{share} is not kept: a trace function costs more than that by itself", REMARK)
+    return Fact("budget", f"{share} of the program's CPU time; hot, tiny functions are sampled to keep it")
 
 
 def _application(case: Case) -> Iterator[Fact]:

@@ -82,9 +82,11 @@ static int patch_here(PyObject *probe, SiteState *state, Patch **of_probe) {
     return can;
 }
 
-/* Forgets a place; those of a probe, and of a site, are always forgotten together. */
 static void patch_free(Patch *patch) {
-    *patch->of_probe = NULL;
+    Patch **link = patch->of_probe;
+    while (*link != patch)
+        link = &(*link)->next_of_probe;
+    *link = patch->next_of_probe;
     *patch->before = patch->next;
     if (patch->next != NULL)
         patch->next->before = patch->before;
@@ -92,25 +94,32 @@ static void patch_free(Patch *patch) {
     free(patch);
 }
 
-/* Puts the NOP back. */
-static void patch_undo(Patch *patch) {
+/* Puts the NOPs of a site back. Where a tool of sys.monitoring has put something of its own over a jump, that stays
+   until the next time. */
+static void patches_undo(SiteState *state) {
+    for (Patch *patch = state->patches, *next; patch != NULL; patch = next) {
+        next = patch->next;
 #if PY_VERSION_HEX >= 0x030d0000
-    PyObject *code = NULL;
-    if (PyWeakref_GetRef(patch->code, &code) < 0)
-        PyErr_Clear();
+        PyObject *code = NULL;
+        if (PyWeakref_GetRef(patch->code, &code) < 0)
+            PyErr_Clear();
 #else
-    PyObject *code = PyWeakref_GetObject(patch->code);
-    code = code == Py_None ? NULL : Py_XNewRef(code);
+        PyObject *code = PyWeakref_GetObject(patch->code);
+        code = code == Py_None ? NULL : Py_XNewRef(code);
 #endif
-    if (code != NULL) {
-        unsigned char *place = text_of((PyCodeObject *)code) + patch->place;
-        if (*place == JUMP_FORWARD) { /* else a tool of sys.monitoring has put its own there: it stays released */
-            place[0] = NOP;
-            place[1] = 0;
+        if (code != NULL) {
+            unsigned char *place = text_of((PyCodeObject *)code) + patch->place;
+            int is_ours = *place == JUMP_FORWARD;
+            if (is_ours) {
+                place[0] = NOP;
+                place[1] = 0;
+            }
+            Py_DECREF(code); /* somebody else has it too: that frees nothing */
+            if (!is_ours)
+                continue;
         }
-        Py_DECREF(code);
+        patch_free(patch);
     }
-    patch_free(patch);
 }
 
 #endif

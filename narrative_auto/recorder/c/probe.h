@@ -62,8 +62,8 @@ static PyObject *set_silent(Recorder *recorder, PyObject *site, int silent) {
     if (state == NULL)
         return NULL;
     state->silent = silent ? state->silent | BY_PROGRAM : 0;
-    while (!silent && state->patches != NULL)
-        patch_undo(state->patches);
+    if (!silent)
+        patches_undo(state);
     Py_RETURN_NONE;
 }
 
