@@ -1,9 +1,10 @@
 /* The governor: keeps what records cost within the budget, by releasing sites.
 
-   A thread looks every CHECK_RECORDS records. Where the records of a window would have cost more than the budget's share
-   of the process's CPU time, sites are released in ascending order of the time that they run themselves per record,
-   until what is left fits into half of the budget. A site that runs 20 us or more per record is never released: it can
-   cost no more than some 0.15 %.
+   A thread looks every CHECK_RECORDS records. The budget's share of the process's CPU time is credited, what the records
+   cost is taken from it; a process begins with some credit, so that a short one is told whole. Where the credit is used
+   up, sites are released in ascending order of the time that they run themselves per record, until what is left fits
+   into half of the budget. A site that runs 20 us or more per record is never released: it can cost no more than some
+   0.15 %.
 
    A thread that waits for the GIL seems to run. It waits for at least a switch interval (5 ms): what a function takes in
    pieces as long as that is scaled down to what the process can have run. */
@@ -16,6 +17,8 @@
 #define CHECK_RECORDS 1024u
 #define WINDOW_NS 2000000u      /* CPU time between two looks, at least */
 #define DECISION_SHARE 40u      /* a decision may take this part of the window that follows it */
+#define FIRST_CREDIT_NS 4e6     /* what records may cost at the beginning of a process, whatever the budget */
+#define CREDIT_NS 3e5           /* most credit that is kept later */
 #define SEEN_NS 50000000u       /* what was noted of the rows longer ago says little of now */
 #define WORTH_NS 20000.0        /* own time per record from which a site is never released */
 #define KNOWN_RECORDS 8u        /* records of a site that say what it does */
@@ -47,6 +50,7 @@ static void governor_begin(Recorder *recorder) {
     recorder->record_ns = 20.0;
     recorder->window_ns = WINDOW_NS;
     recorder->seen_cpu = 0;
+    recorder->credit = recorder->most_credit = FIRST_CREDIT_NS;
     window_begin(recorder, cpu_ns());
 }
 
@@ -181,12 +185,16 @@ static __attribute__((noinline)) void govern(Lane *lane) {
     if (passed < recorder->window_ns)
         return;
     double cost = (double)(all_records(recorder) - recorder->window_records) * recorder->record_ns;
-    if (cost > recorder->budget * (double)passed) {
+    recorder->credit += recorder->budget * (double)passed - cost;
+    if (recorder->credit > recorder->most_credit)
+        recorder->credit = recorder->most_credit;
+    if (recorder->credit < 0) {
         uint64_t began = clock_ns();
+        recorder->most_credit = CREDIT_NS;
         if (recorder->seen_cpu == 0 || cpu - recorder->seen_cpu > SEEN_NS + recorder->window_ns)
             rows_note(recorder);
-        else
-            release_sites(recorder, cpu - recorder->seen_cpu);
+        else if (release_sites(recorder, cpu - recorder->seen_cpu))
+            recorder->credit = 0;
         recorder->seen_cpu = cpu;
         uint64_t took = clock_ns() - began;
         recorder->window_ns = DECISION_SHARE * took > WINDOW_NS ? DECISION_SHARE * took : WINDOW_NS;

@@ -22,6 +22,7 @@ struct Recorder {
     uint32_t reading;   /* how many are walking through lanes: allocating may run other code */
     double budget;      /* the share of the process's CPU time that records may take; 0 for any */
     double record_ns;   /* what one record costs, as measured while the program runs */
+    double credit, most_credit; /* ns that records may take before sites are released */
     uint64_t window_cpu, window_records, window_ns; /* when the governor's window began; how long it is at least */
     uint64_t seen_cpu;  /* when the governor took note of the rows; 0 where that is too long ago */
 };
