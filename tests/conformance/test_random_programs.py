@@ -123,7 +123,23 @@ def check(program: RandomProgram, folder: Path, engines: dict[str, Any]) -> bool
             if {SEES_CLOSE, SEES_THROW} <= capabilities:
                 assert others is None or others == reports, told
                 others = reports
+    if "rewrite" in engines:
+        check_released(program, folder, plain)
     return knew
+
+
+def check_released(program: RandomProgram, folder: Path, plain: list[object]) -> None:
+    """Compare with the plain one its life where every function was released before it ran: probes are jumped over."""
+    with bench("rewrite", "native", folder) as started:
+
+        def load(source: str) -> types.ModuleType:
+            module = started.load(source)
+            for site in started.recorder.sites:
+                started.engine.release(site)
+            return module
+
+        assert live(program, Surroundings(program.picks), load) == plain, "released"
+        assert started.reports() == []
 
 
 @pytest.fixture(scope="module")
