@@ -136,7 +136,7 @@ class Run:
         atexit.register(self.recorder.untraced, self._end)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
-                before=self._before_fork, after_in_parent=self.recorder.after_fork, after_in_child=self._begin_child
+                before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._begin_child
             )
         self._announce()
         self._make_way()
@@ -214,8 +214,19 @@ class Run:
         finally:
             self.recorder.before_fork()
 
+    def _after_fork(self) -> None:
+        self.recorder.after_fork()
+        self._restore_released()
+
+    def _restore_released(self) -> None:
+        """Let released functions report again, as the thread that takes samples has ended: they start it again."""
+        sites = [self.recorder.sites[number] for number in self.recorder.released]
+        if sites:
+            guarded("letting released functions report again", self._restore_sites, sites)
+
     def _begin_child(self) -> None:
         """In a child of fork: its own story, which is kept and not told."""
+        self._restore_released()
         self.recorder.begin_child()
         self._telling.tells = False
         self._left_plain.clear()

@@ -265,6 +265,9 @@ static PyObject *recorder_begin_child(PyObject *self, PyObject *Py_UNUSED(none))
     rows_zero(&recorder->retired);
     queue_clear(&recorder->retired_notable);
     recorder->retired_records = recorder->suspended.forgotten = 0;
+    for (uint32_t chunk = 0; chunk < recorder->chunk_count; chunk++)
+        for (uint32_t at = 0; recorder->chunks[chunk] != NULL && at < SITES_PER_CHUNK; at++)
+            recorder->chunks[chunk][at].sampled = 0;
     governor_begin(recorder);
     Py_RETURN_NONE;
 }

@@ -70,6 +70,7 @@ class Narrator:
         self._tell_open = tell_open
         self._may_work = may_work
         self._sample = sample
+        self._tells_at_once = True
         self.failed = False
         self._told_open: dict[tuple[int, int, int], int] = {}
         self._announced: dict[tuple[int, int, int], int] = {}
@@ -82,9 +83,9 @@ class Narrator:
 
     def _work(self) -> bool:
         guarded("letting released functions report again", self._sample)
-        if not guarded("looking at the program's modules", self._may_work):
-            return False  # all is told at the end
-        return guarded("telling the story while it runs", self.tick) is not None
+        if self._tells_at_once and guarded("looking at the program's modules", self._may_work):
+            self._tells_at_once = guarded("telling the story while it runs", self.tick) is not None
+        return True  # what is not told now is told at the end
 
     def before_fork(self) -> None:
         """End the thread and let go of files; both come back when they are needed."""

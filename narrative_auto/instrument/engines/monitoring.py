@@ -76,7 +76,7 @@ class MonitoringEngine:
         self._tool = -1
         self._watched: WatchedCode | None = None
         self._monitor: Monitor | None = None
-        self._local = self._everywhere = self._unwinding = self._ending = 0
+        self._local = self._everywhere = self._unwinding = self._starting = self._ending = 0
 
     def start(self, recorder: Recorder) -> None:
         """Take a free tool id and meet all code from here on.
@@ -102,7 +102,7 @@ class MonitoringEngine:
             self._local |= unwinding
         else:
             self._unwinding = unwinding
-        self._everywhere = events.PY_START
+        self._everywhere = self._starting = events.PY_START
         self._ending = events.PY_RETURN
         self._monitor = watching = recorder.monitor(
             self._met, monitoring.DISABLE, self._watched.foreign, before=facts.SIGNALS_BEFORE_START
@@ -159,11 +159,13 @@ class MonitoringEngine:
             site.released = False
             self._monitor.unsilence(site)
         # A disabled event comes back when the code object is seen without it once, and then with it again.
-        self._set_all(0)
+        if self._everywhere & self._starting:
+            self._set_all(self._everywhere & ~self._starting)
         for watched in restored:
             self._set_local(watched, self._ending)  # as nothing happens where the events asked for are those that are
             self._set_local(watched, 0)
-        self._set_all(self._everywhere)
+        if self._everywhere & self._starting:
+            self._set_all(self._everywhere)
         for watched in restored:
             self._set_local(watched, self._local)
 

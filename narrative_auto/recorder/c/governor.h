@@ -16,6 +16,7 @@
 
 #define CHECK_RECORDS 1024u
 #define WINDOW_NS 2000000u      /* CPU time between two looks, at least */
+#define LONGEST_NS 100000000u
 #define DECISION_SHARE 40u      /* a decision may take this part of the window that follows it */
 #define FIRST_CREDIT_NS 4e6     /* what records may cost at the beginning of a process, whatever the budget */
 #define CREDIT_NS 3e5           /* most credit that is kept later */
@@ -27,9 +28,9 @@
 #define CHEAPEST_NS 8.0
 #define DEAREST_NS 250.0
 
-static inline uint64_t cpu_ns(void) {
+static inline uint64_t cpu_ns(clockid_t whose) {
     struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    clock_gettime(whose, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
@@ -51,7 +52,7 @@ static void governor_begin(Recorder *recorder) {
     recorder->window_ns = WINDOW_NS;
     recorder->seen_cpu = 0;
     recorder->credit = recorder->most_credit = FIRST_CREDIT_NS;
-    window_begin(recorder, cpu_ns());
+    window_begin(recorder, cpu_ns(CLOCK_PROCESS_CPUTIME_ID));
 }
 
 /* -- what each site did since the rows were noted -- */
@@ -92,6 +93,14 @@ static inline int is_released(const Recorder *recorder, const Entry *entry) {
     return site && (recorder->chunks[site / SITES_PER_CHUNK][site % SITES_PER_CHUNK].silent & BY_GOVERNOR);
 }
 
+/* Counts a call up to now: what it ran since it began or went on, and before. */
+static void row_leave(const Entry *entry, uint64_t since, uint64_t now) {
+    uint64_t duration = entry_duration(entry, since + (entry->suspends ? entry->running : 0), now);
+    entry->row->total += duration;
+    if (duration > entry->row->longest)
+        entry->row->longest = duration;
+}
+
 /* Takes calls of released sites off a stack: nobody will report their ends. Their time up to now is counted. */
 static void lane_forget_released(const Recorder *recorder, Lane *lane, uint64_t now) {
     uint32_t kept = 0;
@@ -106,16 +115,16 @@ static void lane_forget_released(const Recorder *recorder, Lane *lane, uint64_t 
         uint64_t segment = until > entry->since ? until - entry->since : 0;
         if (segment > entry->below)
             entry->row->own += segment - entry->below;
-        entry->row->total += now > entry->since ? now - entry->since : 0;
+        row_leave(entry, now > entry->since ? now - entry->since : 0, now);
         lane->stack[kept].below += segment;
     }
     lane->top = kept;
 }
 
-static void suspended_forget_released(const Recorder *recorder, Suspended *table) {
+static void suspended_forget_released(const Recorder *recorder, Suspended *table, uint64_t now) {
     for (uint32_t at = 0; table->count && at <= table->mask; at++)
         while (table->slots[at].frame != NULL && is_released(recorder, &table->slots[at])) {
-            table->slots[at].row->total += table->slots[at].running;
+            row_leave(&table->slots[at], 0, now);
             suspended_remove(table, at); /* another one may have moved here */
         }
 }
@@ -170,7 +179,7 @@ static int release_sites(Recorder *recorder, uint64_t passed) {
         uint64_t now = clock_ns();
         for (Lane *lane = recorder->lanes; lane != NULL; lane = lane->next_of_owner)
             lane_forget_released(recorder, lane, now);
-        suspended_forget_released(recorder, &recorder->suspended);
+        suspended_forget_released(recorder, &recorder->suspended, now);
     }
     return left <= 2 * goal || !unknown;
 }
@@ -181,7 +190,7 @@ static __attribute__((noinline)) void govern(Lane *lane) {
     lane->check_at = lane->head + CHECK_RECORDS;
     if (recorder->budget <= 0 || recorder->reading)
         return;
-    uint64_t cpu = cpu_ns(), passed = cpu - recorder->window_cpu;
+    uint64_t cpu = cpu_ns(CLOCK_PROCESS_CPUTIME_ID), passed = cpu - recorder->window_cpu;
     if (passed < recorder->window_ns)
         return;
     double cost = (double)(all_records(recorder) - recorder->window_records) * recorder->record_ns;
@@ -189,15 +198,18 @@ static __attribute__((noinline)) void govern(Lane *lane) {
     if (recorder->credit > recorder->most_credit)
         recorder->credit = recorder->most_credit;
     if (recorder->credit < 0) {
-        uint64_t began = clock_ns();
+        uint64_t began = cpu_ns(CLOCK_THREAD_CPUTIME_ID);
+        int is_known = 1;
         recorder->most_credit = CREDIT_NS;
         if (recorder->seen_cpu == 0 || cpu - recorder->seen_cpu > SEEN_NS + recorder->window_ns)
             rows_note(recorder);
-        else if (release_sites(recorder, cpu - recorder->seen_cpu))
+        else if ((is_known = release_sites(recorder, cpu - recorder->seen_cpu)))
             recorder->credit = 0;
         recorder->seen_cpu = cpu;
-        uint64_t took = clock_ns() - began;
-        recorder->window_ns = DECISION_SHARE * took > WINDOW_NS ? DECISION_SHARE * took : WINDOW_NS;
+        uint64_t least = DECISION_SHARE * (cpu_ns(CLOCK_THREAD_CPUTIME_ID) - began);
+        if (!is_known)
+            least = 2 * recorder->window_ns; /* more functions than could show what they do in so short a time */
+        recorder->window_ns = least < WINDOW_NS ? WINDOW_NS : least > LONGEST_NS ? LONGEST_NS : least;
     }
     window_begin(recorder, cpu);
 }

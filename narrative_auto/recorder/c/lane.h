@@ -69,6 +69,7 @@ typedef struct {
     uint32_t number;
     uint8_t suspends, awaits, silent;
     uint8_t sampled; /* the governor has silenced it at least once: not all of its calls are counted */
+    uint8_t generation;    /* how often it was taken back, more or less: a probe may try again to be jumped over */
     struct Patch *patches; /* the jumps over its probes */
     uint64_t own, held, records; /* for a decision of the governor */
 } SiteState;
@@ -362,6 +363,12 @@ static void thread_ended(void *first) {
 /* -- the stack of calls -- */
 
 static inline uint64_t entry_started(const Entry *entry) { return entry->suspends ? entry->started : entry->since; }
+
+/* The time of a call that ran so long in all. While a coroutine awaits it is at work for whoever awaits it; a generator
+   between two values is not. */
+static inline uint64_t entry_duration(const Entry *entry, uint64_t running, uint64_t now) {
+    return !entry->suspends || !entry->awaits ? running : now > entry->started ? now - entry->started : 0;
+}
 
 /* Takes the entry of an activation off, with all that was left above it without an exit; NULL if there is none. The
    entry stays readable until the next one is put on. */

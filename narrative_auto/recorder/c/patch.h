@@ -54,8 +54,11 @@ static int patch_note(PyCodeObject *code, Py_ssize_t place, SiteState *state, Pa
         Py_XDECREF(weak);
         return weak != NULL;
     }
-    patch = malloc(sizeof *patch);
+    PyObject *text = PyCode_GetCode(code); /* kept with the code: what `co_code` shows, and copies are made of, has the NOPs */
+    patch = text != NULL ? malloc(sizeof *patch) : NULL;
+    Py_XDECREF(text);
     if (patch == NULL) {
+        PyErr_Clear();
         Py_DECREF(weak);
         return 0;
     }
@@ -94,32 +97,39 @@ static void patch_free(Patch *patch) {
     free(patch);
 }
 
-/* Puts the NOPs of a site back. Where a tool of sys.monitoring has put something of its own over a jump, that stays
-   until the next time. */
-static void patches_undo(SiteState *state) {
-    for (Patch *patch = state->patches, *next; patch != NULL; patch = next) {
-        next = patch->next;
+/* The code that a patch stands in; NULL where it is gone. A new reference. */
+static PyCodeObject *code_of(const Patch *patch) {
 #if PY_VERSION_HEX >= 0x030d0000
-        PyObject *code = NULL;
-        if (PyWeakref_GetRef(patch->code, &code) < 0)
-            PyErr_Clear();
+    PyObject *code = NULL;
+    if (PyWeakref_GetRef(patch->code, &code) < 0)
+        PyErr_Clear();
 #else
-        PyObject *code = PyWeakref_GetObject(patch->code);
-        code = code == Py_None ? NULL : Py_XNewRef(code);
+    PyObject *code = PyWeakref_GetObject(patch->code);
+    code = code == Py_None ? NULL : Py_XNewRef(code);
 #endif
-        if (code != NULL) {
-            unsigned char *place = text_of((PyCodeObject *)code) + patch->place;
-            int is_ours = *place == JUMP_FORWARD;
-            if (is_ours) {
-                place[0] = NOP;
-                place[1] = 0;
-            }
-            Py_DECREF(code); /* somebody else has it too: that frees nothing */
-            if (!is_ours)
-                continue;
-        }
-        patch_free(patch);
+    return (PyCodeObject *)code;
+}
+
+/* Puts the NOPs of a site back: all, or none where a tool of sys.monitoring has put something of its own over a jump, as
+   a call that is seen to start has to be seen to end. Returns whether they are back. */
+static int patches_undo(SiteState *state) {
+    for (Patch *patch = state->patches; patch != NULL; patch = patch->next) {
+        PyCodeObject *code = code_of(patch);
+        int is_ours = code == NULL || text_of(code)[patch->place] == JUMP_FORWARD;
+        Py_XDECREF(code); /* somebody else has it too: that frees nothing */
+        if (!is_ours)
+            return 0;
     }
+    while (state->patches != NULL) {
+        PyCodeObject *code = code_of(state->patches);
+        if (code != NULL) {
+            text_of(code)[state->patches->place] = NOP;
+            text_of(code)[state->patches->place + 1] = 0;
+            Py_DECREF(code);
+        }
+        patch_free(state->patches);
+    }
+    return 1;
 }
 
 #endif

@@ -14,7 +14,7 @@ typedef struct {
     uint64_t word;       /* what the buffer shows: `marshal` writes it as bytes, different for each probe */
     PyObject *recorder;  /* holds `state` */
     Patch *patches;      /* the jumps over it */
-    uint8_t cannot_patch;
+    uint8_t gave_up;     /* the site's generation in which it could not be jumped over, and 1 more */
 } Probe;
 
 static PyTypeObject *probe_type;
@@ -61,9 +61,12 @@ static PyObject *set_silent(Recorder *recorder, PyObject *site, int silent) {
     SiteState *state = state_of(recorder, site);
     if (state == NULL)
         return NULL;
-    state->silent = silent ? state->silent | BY_PROGRAM : 0;
-    if (!silent)
-        patches_undo(state);
+    if (silent)
+        state->silent |= BY_PROGRAM;
+    else if (patches_undo(state)) { /* else it stays silent until the next time */
+        state->silent = 0;
+        state->generation++;
+    }
     Py_RETURN_NONE;
 }
 
@@ -84,10 +87,11 @@ static inline void lend_level(int lends) {
 
 /* A probe of a silent site is asked: it is to be jumped over from now on. */
 static __attribute__((noinline)) void probe_withdraw(Probe *probe) {
-    if (probe->by_callback || probe->cannot_patch)
+    uint8_t now = (uint8_t)(probe->state->generation + 1);
+    if (probe->by_callback || probe->gave_up == now)
         return;
     if (!patch_here((PyObject *)probe, probe->state, &probe->patches))
-        probe->cannot_patch = 1;
+        probe->gave_up = now;
 }
 
 static int probe_bool(PyObject *self) {
@@ -161,7 +165,7 @@ static PyObject *probe_new(PyObject *recorder, SiteState *state, uint32_t transi
     probe->word = state->number | (uint64_t)transition << 32;
     probe->recorder = Py_NewRef(recorder);
     probe->patches = NULL;
-    probe->cannot_patch = 0;
+    probe->gave_up = 0;
     return (PyObject *)probe;
 }
 

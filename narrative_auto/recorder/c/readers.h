@@ -216,10 +216,7 @@ static PyObject *sites_where(const Recorder *recorder, int (*holds)(const SiteSt
     return list;
 }
 
-/* Or was, and some of its probes are jumped over still. */
-static int site_is_released(const SiteState *site) {
-    return site->silent == BY_GOVERNOR || (!site->silent && site->patches != NULL);
-}
+static int site_is_released(const SiteState *site) { return site->silent == BY_GOVERNOR; }
 static int site_is_sampled(const SiteState *site) { return site->sampled; }
 
 static PyObject *recorder_released(PyObject *self, void *Py_UNUSED(closure)) {

@@ -75,6 +75,8 @@ static __attribute__((noinline)) int begin_governed(const SiteState *site, void 
     uint64_t began = clock_ns();
     int failed = begin_call(site, frame, lane);
     measured(recorder, began, clock_ns());
+    if (!failed && !lane->listened && recorder->budget > 0)
+        failed = lane_wakes(lane); /* after a fork: somebody is to take samples */
     return failed;
 }
 
@@ -176,13 +178,8 @@ static inline int on_end(
         entry = &ended;
     }
     Row *row = entry->row;
-    uint64_t segment = account(lane, entry, now);
-    uint64_t duration = segment, running = segment;
-    if (entry->suspends) {
-        /* While a coroutine awaits it is at work for whoever awaits it; a generator between two values is not. */
-        running += entry->running;
-        duration = !entry->awaits ? running : now > entry->started ? now - entry->started : 0;
-    }
+    uint64_t running = account(lane, entry, now) + (entry->suspends ? entry->running : 0);
+    uint64_t duration = entry_duration(entry, running, now);
     row->total += duration;
     if (duration > row->longest)
         row->longest = duration;
@@ -220,9 +217,17 @@ static inline int on_resume(const SiteState *site, void *frame) {
     uint64_t now = clock_ns();
     lane_write(lane, now, site->number, RESUME);
     Entry suspended;
-    if (!suspended_take(&site->owner->suspended, frame, &suspended) || suspended.row == NULL
-        || suspended.row->site != site->number)
-        return 0;
+    if (UNLIKELY(
+            !suspended_take(&site->owner->suspended, frame, &suspended) || suspended.row == NULL
+            || suspended.row->site != site->number
+        )) {
+        /* It began unseen, or was released meanwhile: what is seen of it counts from here. */
+        Row *row = row_of(lane, site->number, lane->stack[lane->top].row->site, now);
+        if (row == NULL)
+            return 0;
+        suspended = (Entry){.frame = frame, .row = row, .started = now, .lane = lane->number, .suspends = 1};
+        suspended.awaits = site->awaits;
+    }
     Row *row = row_of(lane, site->number, suspended.row->caller, now); /* it may have begun in another thread */
     Entry *entry = row != NULL ? lane_push(lane) : NULL;
     if (entry == NULL)

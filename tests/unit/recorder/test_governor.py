@@ -15,6 +15,7 @@ import pytest
 
 from narrative_auto.instrument.engines.monitoring import MonitoringEngine
 from narrative_auto.instrument.engines.rewrite import RewriteEngine
+from narrative_auto.instrument.originals import restore
 from narrative_auto.instrument.scope import Scope
 from narrative_auto.recorder.governor import AT_ONCE, INTERVAL, Sampler
 from narrative_auto.recorder.native import NativeRecorder
@@ -46,6 +47,8 @@ def turns(n, wait):
     for i in range(n): changes(wait)
 def changes(wait):
     if wait: time.sleep(wait)
+def forever():
+    while True: yield 1
 def crowd(n):
     threads = [threading.Thread(target=hot, args=(n,)) for _ in range(8)]
     for thread in threads: thread.start()
@@ -117,6 +120,22 @@ def test_generators_are_released(governed: tuple[Bench, types.ModuleType]) -> No
         program.pull(200_000)
     assert "numbers" in names(started, started.recorder.released)
     assert started.recorder.open_calls() == []
+
+
+def test_a_generator_that_lives_on_is_released_again_after_a_sample(governed: tuple[Bench, types.ModuleType]) -> None:
+    """What was forgotten of it when it was released is taken up again, and seen by the governor."""
+    started, program = governed
+    source = program.forever()
+    for _ in range(4):
+        for _ in range(300_000):
+            next(source)
+        assert names(started, started.recorder.released) == {"forever"}
+        written = started.recorder.records
+        started.engine.restore([started.recorder.sites[number] for number in started.recorder.released])
+        next(source)
+        assert started.recorder.records > written
+    assert started.recorder.records < 600_000  # of 2,400,000
+    assert started.calls("forever") == 1
 
 
 def test_threads_that_wait_for_each_other_seem_no_slower_than_they_are(
@@ -255,11 +274,14 @@ def test_jumps_over_probes_are_unseen(tmp_path: Path) -> None:
         assert copy(4) == loaded(4) == plain["work"](4)
         assert lines_of(program.main) == wanted
         program.main()  # where the tracer has left something over a jump, it goes now
-        engine.restore([recorder.sites[number] for number in recorder.released])
-        assert recorder.released == []
+        engine.restore(list(recorder.sites))
         counted = started.calls("work")
         program.work(3)
-        assert started.calls("work") == counted + 1
+        copy(3)
+        assert started.calls("work") == counted + 2
+        engine.release(recorder.sites[1])
+        program.work(3)
+        assert restore(program.work)  # `numba`, say, gets the function's own code
     finally:
         engine.stop()
 
