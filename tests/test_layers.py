@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,13 @@ def test_no_room_bears_a_public_callable_s_name() -> None:
     """Importing a module would replace a callable of that name on the package."""
     names = {path.stem for path in FILES} | {path.name for path in PACKAGE.iterdir() if path.is_dir()}
     assert not names & {"story", "stage", "crumb", "flow", "utils", "helpers", "common", "misc"}
+
+
+def test_every_header_is_named_where_the_extension_is() -> None:
+    """Else a source distribution lacks it, and a change of it builds nothing."""
+    (extension,) = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]
+    headers = {path.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("*.h")}
+    assert set(extension["depends"]) == headers
 
 
 def test_import_takes_in_no_third_party_package() -> None:

@@ -2,8 +2,8 @@
 
    clock.h: the time; lane.h: a thread's memory; suspended.h: calls that are in no thread; memory.h: all of it;
    governor.h: what is not recorded, to keep the budget; recorder.h: what a transition does; probe.h with patch.h, and
-   monitor.h: how transitions come here, from rewritten code and from the interpreter; readers.h: how it is all read.
-   This file: sites, threads and forks, and the module. */
+   monitor.h with watched.h: how transitions come here, from rewritten code and from the interpreter; readers.h: how it
+   is all read. This file: sites, threads and forks, and the module. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
