@@ -79,7 +79,7 @@ class MonitoringEngine:
         self._local = self._everywhere = self._unwinding = self._starting = self._ending = 0
 
     def start(self, recorder: Recorder) -> None:
-        """Take a free tool id and meet all code from here on.
+        """Take a free tool id and meet code from here on, all of it or what is new.
 
         Raises:
             DeclinedError: CPython 3.11, or both free tool ids are taken.
@@ -155,9 +155,9 @@ class MonitoringEngine:
         restored = [watched for watched in known if watched.site.number in wanted]
         if not restored or self._monitor is None:
             return
-        for site in sites:
-            site.released = False
-            self._monitor.unsilence(site)
+        for watched in restored:
+            watched.site.released = False
+            self._monitor.unsilence(watched.site)
         # A disabled event comes back when the code object is seen without it once, and then with it again.
         if self._everywhere & self._starting:
             self._set_all(self._everywhere & ~self._starting)

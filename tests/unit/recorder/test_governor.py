@@ -20,7 +20,7 @@ from narrative_auto.instrument.scope import Scope
 from narrative_auto.recorder.governor import AT_ONCE, INTERVAL, Sampler
 from narrative_auto.recorder.native import NativeRecorder
 from narrative_auto.recorder.sites import Site, SiteTable
-from tests.conformance.harness import Bench
+from tests.conformance.harness import Bench, bench
 
 PROGRAM = """
 import threading, time
@@ -166,16 +166,10 @@ def test_a_released_function_that_turns_slow_is_seen(governed: tuple[Bench, type
 
 def test_without_a_budget_every_call_is_recorded(tmp_path: Path) -> None:
     """However hot."""
-    engine = RewriteEngine(Scope([str(tmp_path)]), lambda *_: None)
-    recorder = NativeRecorder(1 << 62)
-    engine.start(recorder)
-    try:
-        started = Bench(engine, recorder, tmp_path)
+    with bench("rewrite", "native", tmp_path) as started:
         started.load(PROGRAM).hot(300_000)
         assert started.calls("tiny") == 300_000
-        assert recorder.sampled == []
-    finally:
-        engine.stop()
+        assert started.recorder.sampled == []
 
 
 class _Released:
@@ -254,11 +248,8 @@ def test_jumps_over_probes_are_unseen(tmp_path: Path) -> None:
     """Lines that a tracer sees, copies of the code, and the code as `marshal` writes it."""
     plain: dict[str, Any] = {}
     exec(compile(TRACED, str(tmp_path / "program.py"), "exec"), plain)
-    engine = RewriteEngine(Scope([str(tmp_path)]), lambda *_: None)
-    recorder = NativeRecorder(1 << 62)
-    engine.start(recorder)
-    try:
-        started = Bench(engine, recorder, tmp_path)
+    with bench("rewrite", "native", tmp_path) as started:
+        engine, recorder = started.engine, started.recorder
         program = started.load(TRACED)
         wanted = lines_of(plain["main"])
         assert lines_of(program.main) == wanted
@@ -282,17 +273,12 @@ def test_jumps_over_probes_are_unseen(tmp_path: Path) -> None:
         engine.release(recorder.sites[1])
         program.work(3)
         assert restore(program.work)  # `numba`, say, gets the function's own code
-    finally:
-        engine.stop()
 
 
 def test_code_that_is_gone_is_left_alone(tmp_path: Path) -> None:
     """Its probes may live on, among constants that somebody keeps."""
-    engine = RewriteEngine(Scope([str(tmp_path)]), lambda *_: None)
-    recorder = NativeRecorder(1 << 62)
-    engine.start(recorder)
-    try:
-        started = Bench(engine, recorder, tmp_path)
+    with bench("rewrite", "native", tmp_path) as started:
+        engine = started.engine
         kept = []
         for n in range(200):
             program = started.load(f"def f():\n    return {n}\n")
@@ -306,5 +292,3 @@ def test_code_that_is_gone_is_left_alone(tmp_path: Path) -> None:
         engine.restore([site for site, _ in kept])
         for site, _ in kept:
             engine.release(site)
-    finally:
-        engine.stop()
