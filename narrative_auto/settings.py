@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ENGINES = ("auto", "rewrite", "monitoring", "settrace")
 RECORDERS = ("auto", "native", "pure")
+CLOCKS = ("auto", "counter", "kernel")
 TELLS = ("tree", "line", "failure", "nothing")
 
 SWITCH = "NARRATIVE_AUTO"
@@ -49,12 +50,19 @@ class Settings:
         tell: what stderr gets, one of `TELLS`; "" until it is known who started the program.
         store: the folder of the store, or "off"; "" for `.narrative/` at the project's root.
         cache_dir: the folder of rewritten code, or "off"; "" for the `__pycache__` beside each source.
+        clock: what the compiled recorder reads the time from: "counter" (the processor's), "kernel", or "auto" for the
+            counter where the kernel itself trusts it.
+        dump_signal: the number of the signal on which a copy of the black box is written; 0 for none.
+        black_box: the folder of black boxes, or "off"; "" for one of the user's that lies in memory.
     """
 
     __slots__ = (
         "app_roots",
+        "black_box",
         "budget",
         "cache_dir",
+        "clock",
+        "dump_signal",
         "engine",
         "exclude",
         "include",
@@ -76,6 +84,9 @@ class Settings:
     tell: str
     store: str
     cache_dir: str
+    black_box: str
+    dump_signal: int
+    clock: str
 
     def __init__(self, **values: Any) -> None:
         for name, default in DEFAULTS.items():
@@ -106,6 +117,9 @@ DEFAULTS: dict[str, Any] = {
     "tell": "",
     "store": "",
     "cache_dir": "",
+    "black_box": "",
+    "dump_signal": 0,
+    "clock": "auto",
 }
 
 
@@ -173,6 +187,20 @@ def _parse_patterns(source: str, text: str) -> tuple[str, ...]:
     return patterns
 
 
+def _parse_signal(source: str, text: str) -> int:
+    """Return the number of a signal that a program can live with, such as `USR1`; 0 for `off`."""
+    import _signal  # type: ignore[import-not-found] # the C module: `signal` would import enum
+
+    if text == "off":
+        return 0
+    known = {name.removeprefix("SIG"): number for name, number in vars(_signal).items() if name[:3] == "SIG"}
+    usable = {name: known[name] for name in ("USR1", "USR2", "HUP", "QUIT", "WINCH", "IO", "URG") if name in known}
+    number = int(text) if text.isdigit() else usable.get(text.upper().removeprefix("SIG"), 0)
+    if number not in usable.values():
+        raise SettingError(f"{source} takes one of {', '.join(usable)}, or off, not {text!r}")
+    return number
+
+
 def _parse_folder_or_off(_source: str, text: str) -> str:
     return text if text == "off" else os.path.abspath(os.path.expanduser(text))
 
@@ -189,6 +217,9 @@ PARSERS: dict[str, Callable[[str, str], Any]] = {
     "tell": _one_of(TELLS),
     "store": _parse_folder_or_off,
     "cache_dir": _parse_folder_or_off,
+    "black_box": _parse_folder_or_off,
+    "dump_signal": _parse_signal,
+    "clock": _one_of(CLOCKS),
 }
 
 
@@ -297,6 +328,9 @@ def to_environment(settings: Settings, names: Iterable[str] | None = None) -> di
         "tell": settings.tell,
         "store": settings.store,
         "cache_dir": settings.cache_dir,
+        "black_box": settings.black_box,
+        "dump_signal": str(settings.dump_signal) if settings.dump_signal else "",
+        "clock": settings.clock,
     }
     chosen = texts if names is None else list(names)
     return {variable(name): texts[name] for name in chosen if texts[name]}

@@ -7,6 +7,10 @@ import os
 NAME = ".narrative"
 DATABASE = "stories.db"
 CRASHES = "crashes"
+BOXES = "boxes"
+"""Black boxes of processes that died, and `FOLDERS`: where else some may lie, a line each."""
+
+FOLDERS = "folders"
 
 
 def prepare(wanted: str, project: str, environ_state_home: str = "") -> tuple[str, str]:
@@ -20,7 +24,7 @@ def prepare(wanted: str, project: str, environ_state_home: str = "") -> tuple[st
     Returns:
         (folder, ""), or (another folder, one line that says why), or ("", one line) where nothing can be written.
     """
-    first = wanted or os.path.join(project, NAME)
+    first = place(wanted, project)
     fault = _make(first)
     if not fault:
         return first, ""
@@ -35,6 +39,11 @@ def prepare(wanted: str, project: str, environ_state_home: str = "") -> tuple[st
     except OSError:
         return "", f"narrative: {first} cannot be written ({fault}), the story is not kept; --store DIR names another"
     return third, f"narrative: {first} cannot be written ({fault}), the story is kept in {third}"
+
+
+def place(wanted: str, project: str) -> str:
+    """Return where the folder is to be; see `prepare`."""
+    return wanted or os.path.join(project, NAME)
 
 
 def _make(folder: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +38,12 @@ RECORDER = os.environ.get("NARRATIVE_RECORDER", "native")
 """The recorder of the processes under test; `NARRATIVE_RECORDER=pure` tests what is there without a compiler."""
 
 
+BOXES = tempfile.mkdtemp(prefix="narrative-boxes-")
+"""The folder of black boxes of the processes under test."""
+
+atexit.register(shutil.rmtree, BOXES, ignore_errors=True)
+
+
 def clean_environment(**more: str) -> dict[str, str]:
     """Return the environment without what this package or a person's settings could have left in it.
 
@@ -43,7 +52,8 @@ def clean_environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("NARRATIVE", "PYTHON", "XDG_"))}
     # A fault of ours is raised in the process under test, so that no test passes over one that was swallowed.
     chosen = {"NARRATIVE_RECORDER": "pure"} if RECORDER == "pure" else {}
-    return {**kept, "NO_COLOR": "1", "NARRATIVE_STRICT": "1", "NARRATIVE_BUDGET": "off", **chosen, **more}
+    always = {"NO_COLOR": "1", "NARRATIVE_STRICT": "1", "NARRATIVE_BUDGET": "off", "NARRATIVE_BLACK_BOX": BOXES}
+    return {**kept, **always, **chosen, **more}
 
 
 def run(*command: str | Path, cwd: Path, **environ: str) -> Done:

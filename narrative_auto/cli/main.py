@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from narrative_auto import __version__
-from narrative_auto.cli.messages import call
+from narrative_auto.cli.messages import USAGE, call, fail
 from narrative_auto.launch import site_hook
 from narrative_auto.launch.program import current_folder
 from narrative_auto.settings import current_environment
@@ -48,9 +48,10 @@ def stories(
     last: Annotated[int, typer.Option(help="How many, the newest first.", min=1, metavar="N")] = 10,
 ) -> None:
     """List the stories of past runs."""
-    from narrative_auto.cli import past
+    from narrative_auto.cli import boxes, past
     from narrative_auto.page import Page
 
+    boxes.take_in(db, current_folder())
     Page(sys.stdout).write(past.list_lines(past.open_store(db, current_folder()), last))
 
 
@@ -60,11 +61,49 @@ def story(
     db: Database = "",
 ) -> None:
     """Show one story: what ran, its whole tree, its failure."""
-    from narrative_auto.cli import past
+    from narrative_auto.cli import boxes, past
     from narrative_auto.page import Page
 
+    boxes.take_in(db, current_folder())
     page = Page(sys.stdout)
     page.write(past.story_lines(past.open_store(db, current_folder()), story_id, page.width))
+
+
+Everything = Annotated[bool, typer.Option("--all", help="All threads, calls and records, however many.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+
+
+@app.command()
+def recover(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="[PATH|PID|ID]", help="A black box, its process's number, or how its story's id begins."
+        ),
+    ] = "",
+    last: Annotated[bool, typer.Option("--last", help="The last one that was left behind; the default.")] = False,  # noqa: FBT002
+    everything: Everything = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
+) -> int:
+    """Show what a process was doing that died without a word: what it was inside, and what it did last."""
+    from narrative_auto.cli import boxes
+
+    if last and target:
+        return fail(PROGRAM, f"--last and {target} contradict each other: give one of them", USAGE)
+    boxes.show(boxes.found(target, current_folder()), everything=everything, as_json=as_json)
+    return 0
+
+
+@app.command()
+def dump(
+    pid: Annotated[int, typer.Argument(metavar="PID", help="The process's number.", min=1)],
+    everything: Everything = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Show what a running process is doing. Nothing is sent to it, and it is not stopped."""
+    from narrative_auto.cli import boxes
+
+    boxes.show(boxes.found_running(pid, current_folder()), everything=everything, as_json=as_json)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from narrative_auto import store_folder
 from narrative_auto.page import Line, columns, counted, cut, duration, printable, rule, thousands
+from narrative_auto.renderers.left_behind import OUTCOME
 from narrative_auto.renderers.stored import StoredStories, StoredStory
 from narrative_auto.renderers.tree import tree_lines
 
@@ -118,6 +119,8 @@ def story_lines(store: StoredStories, prefix: str, width: int) -> list[Line]:
         lines.append([(text, "")])
     else:
         lines.append([("no totals: the end of this story was not seen", "dim")])
+    if story.outcome == OUTCOME:
+        lines.append([(f"what it was doing: narrative recover {story.story_id[:6]}", "")])
     for module, function, reason in store.left_plain(story):
         where = f"{module}:{function}" if function else module
         lines.append([(f"left plain  {printable(where)}: {printable(reason)}", "dim")])

@@ -82,6 +82,20 @@ def run(
         str,
         typer.Option(help="Folder for rewritten code instead of each __pycache__, or off.", metavar="DIR"),
     ] = "",
+    black_box: Annotated[
+        str,
+        typer.Option(
+            help="Folder for what outlives a process that is killed, by default one that lies in memory, or off.",
+            metavar="DIR",
+        ),
+    ] = "",
+    dump_signal: Annotated[
+        str,
+        typer.Option(
+            help="A signal such as USR1 on which the process writes down what it is doing, and goes on.",
+            metavar="SIGNAL",
+        ),
+    ] = "",
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,  # noqa: FBT002
 ) -> int:
     """Run a Python command, and tell and keep the story of what its functions did."""
@@ -101,6 +115,8 @@ def run(
         ("tell", "--tell", tell),
         ("store", "--store", store),
         ("cache_dir", "--cache-dir", cache_dir),
+        ("black_box", "--black-box", black_box),
+        ("dump_signal", "--dump-signal", dump_signal),
     ):
         if text:
             typed[name] = (option, text)

@@ -26,6 +26,7 @@ from narrative_auto.instrument.originals import restore, restore_all  # noqa: E4
 from narrative_auto.instrument.scope import Scope  # noqa: E402
 from narrative_auto.instrument.script import ScriptHook  # noqa: E402
 from narrative_auto.launch import program as programs  # noqa: E402
+from narrative_auto.launch.keeping import Keeping  # noqa: E402
 from narrative_auto.launch.telling import Telling  # noqa: E402
 from narrative_auto.recorder import choice as recorders  # noqa: E402
 from narrative_auto.recorder.governor import Sampler  # noqa: E402
@@ -60,6 +61,7 @@ class Run:
     Attributes:
         engines: what instruments.
         recorder: what it reports to.
+        keeping: its black box.
         why_pure: why there is no compiled recorder; "" where there is, or none was wanted.
     """
 
@@ -72,9 +74,13 @@ class Run:
             [what.folder, programs.current_folder()], settings.python_path(settings.current_environment())
         )
         min_duration = int(chosen.min_duration * 1e9)
-        self.recorder, self.why_pure = recorders.make(chosen.recorder, min_duration, self._wake, chosen.budget)
+        self.recorder, self.why_pure = recorders.make(
+            chosen.recorder, min_duration, self._wake, chosen.budget, chosen.clock
+        )
         if chosen.recorder not in {"auto", self.recorder.name}:
             say(f"{self.why_pure}; the one in Python takes its place")
+        if chosen.clock not in {"auto", self.recorder.clock}:
+            say(f"the clock is the {self.recorder.clock}'s, as the {chosen.clock}'s cannot be read here")
         roots = chosen.app_roots or what.app_roots()
         self._scope = Scope(roots, chosen.include, chosen.exclude, private=chosen.private)
         self._telling = Telling(
@@ -93,6 +99,8 @@ class Run:
             may_work=lambda: not self._isolation.local_names,
             sample=Sampler(self.recorder, self._restore_sites).look,
         )
+        self.keeping = Keeping(chosen, what, self.recorder)
+        self.keeping.begin(self._narrator)
         self._crash = CrashHook(
             self._telling.collect_crash,
             self._telling.report_crash,
@@ -201,6 +209,10 @@ class Run:
         return self._scope.module("__main__", path).instrument
 
     def _wake(self) -> None:
+        if os.getpid() != self._pid:  # C code has forked, and nobody has told us
+            guarded("beginning in a child process", self._begin_child)
+        if self._telling.tell != "nothing":
+            self.keeping.tell_fault()
         guarded_within("starting the narrator", self._narrator.ticker.start)
 
     def _restore_sites(self, sites: Sequence[Site]) -> None:
@@ -210,6 +222,7 @@ class Run:
 
     def _before_fork(self) -> None:
         try:
+            guarded("preparing workers", self.keeping.end_workers_well, self._end)
             guarded("preparing a fork", self._narrator.before_fork)
         finally:
             self.recorder.before_fork()
@@ -233,6 +246,7 @@ class Run:
         self._pid = os.getpid()
         self._cost = -(self._finder.seconds + self._script.seconds)  # what the parent spent is not the child's
         self._narrator.begin_child(new_story_id())
+        self.keeping.begin(self._narrator)
         guarded("announcing the story", self._announce)
 
     def _end(self) -> None:
@@ -244,6 +258,7 @@ class Run:
         if limit < _ENOUGH_RECURSION:
             sys.setrecursionlimit(_ENOUGH_RECURSION)
         guarded("telling the end of the story", self._finish)
+        self.keeping.end()
         guarded("stopping the engines", self.engines.stop_watching)
         if limit < _ENOUGH_RECURSION:
             sys.setrecursionlimit(limit)
@@ -266,6 +281,7 @@ class Run:
             self._narrator.finish(
                 outcome, status, self._left_plain, self._scope.app_roots, cost, self._telling.modules(self._finder)
             )
+            guarded("taking in black boxes", self._telling.take_in, self.keeping.take_in)
             self._telling.tell_remark()
 
     def _outcome(self) -> tuple[str, int | None]:
@@ -329,12 +345,15 @@ def _begin(app_roots: Sequence[str], *, late: bool) -> None:
     set_strict(strict=environ.get(settings.STRICT, "") == "1")
     what = programs.identify(settings.original_arguments(), (getattr(sys, "argv", None) or [""])[0])
     parent, parent_pid, root = settings.parent_story(environ)
+    replaced = ""
     if parent_pid == os.getpid():
-        parent = root = ""  # the program has replaced itself by exec: it still is the one that was launched
+        replaced, parent, root = parent, "", ""  # by exec: it still is the one that was launched
     chosen = settings.load_or_default(environ, what.folder)
     if app_roots:
         chosen = chosen.replace(app_roots=tuple(app_roots))
     run = Run(chosen, what, parent, root, late=late)
+    if replaced:
+        run.keeping.forget(replaced)
     _current.append(run)
     try:
         run.install()

@@ -180,6 +180,10 @@ def _engines(case: Case) -> Iterator[Fact]:
             yield Fact("declined", f"{name}: {why}; what {first} cannot reach runs plain", REMARK)
     yield _recorder(case)
     yield _budget(case)
+    if case.engines["recorder"] == "native":
+        why = "the processor's counter" if case.engines["clock"] == "counter" else "the kernel's"
+        yield Fact("clock", f"{case.engines['clock']}: {why}")
+    yield _black_box(case)
 
 
 def _recorder(case: Case) -> Fact:
@@ -189,6 +193,18 @@ def _recorder(case: Case) -> Fact:
     lost = case.settings["recorder"] not in {"auto", name}
     remedy = "install narrative-auto where there is a C compiler, and the interpreter's headers"
     return Fact("recorder", f"{name}: {why}", PROBLEM if lost else REMARK, remedy)
+
+
+def _black_box(case: Case) -> Fact:
+    folder = case.engines["black_box"]
+    if case.engines["recorder"] != "native":
+        return Fact("black box", "none: the recorder in Python has no memory that could outlive the process", REMARK)
+    if not folder:
+        return Fact("black box", "off: a process that is killed leaves less behind")
+    nearest = folder if os.path.isdir(folder) else os.path.dirname(folder)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return Fact("black box", f"{folder} cannot be written", PROBLEM, "name another folder with --black-box")
+    return Fact("black box", f"in {folder}; narrative recover reads it after a process was killed")
 
 
 def _budget(case: Case) -> Fact:

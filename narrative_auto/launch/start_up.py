@@ -98,6 +98,8 @@ def package(command: list[str], script: str) -> dict[str, Any]:
                 "reason": engines.reason,
                 "declined": engines.declined,
                 "recorder": run.recorder.name,
+                "clock": run.recorder.clock,
+                "black_box": run.keeping.folder,
                 "why_pure": run.why_pure,
             }
         return facts

@@ -146,6 +146,14 @@ class Telling:
             return command
         return f"{command} --db {relative(folder, here)}"
 
+    def take_in(self, take_in: Callable[[str], list[str]]) -> None:
+        """Take what earlier runs have left behind into the store, and say so where a story is told."""
+        if not self._is_kept:
+            return
+        for line in take_in(self.store_folder()):
+            if self.tell in {"tree", "line"}:
+                self.tell_line(line)
+
     def modules(self, finder: NarrativeFinder) -> int:
         """Return how many modules of the application were imported and instrumented; the main module is run."""
         names = set(finder.instrumented)

@@ -1,9 +1,10 @@
 /* The compiled recorder. `narrative_auto/recorder/native.py` is its face; `pure.py` its twin in Python.
 
-   clock.h: the time; lane.h: a thread's memory; suspended.h: calls that are in no thread; memory.h: all of it;
-   governor.h: what is not recorded, to keep the budget; recorder.h: what a transition does; probe.h with patch.h, and
-   monitor.h with watched.h: how transitions come here, from rewritten code and from the interpreter; readers.h: how it
-   is all read. This file: sites, threads and forks, and the module. */
+   clock.h: the time; box.h: memory that outlives the process; lane.h: a thread's memory; suspended.h: calls that are
+   in no thread; memory.h: all of it; describe.h: what the sites are; governor.h: what is not recorded, to keep the
+   budget; recorder.h: what a transition does; probe.h with patch.h, and monitor.h with watched.h: how transitions come
+   here, from rewritten code and from the interpreter; readers.h: how it is all read. This file: sites, threads, forks
+   and the black box, and the module. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -40,11 +41,13 @@ static int recorder_init(PyObject *self, PyObject *args, PyObject *keywords) {
 static int recorder_traverse(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(((Recorder *)self)->wake);
+    Py_VISIT(((Recorder *)self)->described);
     return 0;
 }
 
 static int recorder_clear(PyObject *self) {
     Py_CLEAR(((Recorder *)self)->wake);
+    Py_CLEAR(((Recorder *)self)->described);
     return 0;
 }
 
@@ -66,7 +69,8 @@ static void recorder_dealloc(PyObject *self) {
     pthread_mutex_unlock(&lanes_mutex);
     rows_clear(&recorder->retired);
     queue_clear(&recorder->retired_notable);
-    free(recorder->suspended.slots);
+    if (!recorder->suspended.in_box)
+        free(recorder->suspended.slots);
     for (uint32_t at = 0; at < recorder->chunk_count; at++)
         free(recorder->chunks[at]);
     free(recorder->chunks);
@@ -108,8 +112,6 @@ static PyObject *recorder_probes(PyObject *self, PyObject *args) {
     Py_XDECREF(transitions);
     return probes;
 }
-
-#define PARTS 5 /* as in sites.py */
 
 static const char *kind_of(int flags) {
     if (flags & CO_ASYNC_GENERATOR)
@@ -212,8 +214,8 @@ static PyObject *recorder_note_all(PyObject *self, PyObject *site) {
 static PyObject *recorder_mute_thread(PyObject *self, PyObject *Py_UNUSED(none)) {
     Recorder *recorder = (Recorder *)self;
     recorder_reap(recorder, ENDED_KEPT);
-    Lane *lane = lane_new(); /* in front of the one that the thread may have had, whose records stay */
-    if (lane == NULL || !lane_needs_ring(lane, 1))
+    Lane *lane = lane_new(0); /* in front of the one that the thread may have had, whose records stay */
+    if (lane == NULL)
         return PyErr_NoMemory();
     lane->owner = recorder;
     lane->muted = 1;
@@ -248,6 +250,7 @@ static int is_of_this_thread(const Lane *wanted) {
 
 static PyObject *recorder_begin_child(PyObject *self, PyObject *Py_UNUSED(none)) {
     Recorder *recorder = (Recorder *)self;
+    is_new_process = 0;
     recorder->reading = 0; /* whoever was reading is in the parent */
     for (Lane *lane = recorder->lanes; lane != NULL; lane = lane->next_of_owner) {
         if (!is_of_this_thread(lane)) {
@@ -270,6 +273,85 @@ static PyObject *recorder_begin_child(PyObject *self, PyObject *Py_UNUSED(none))
             recorder->chunks[chunk][at].sampled = 0;
     governor_begin(recorder);
     Py_RETURN_NONE;
+}
+
+/* -- the black box -- */
+
+static Recorder *box_owner; /* whose memory lies in it */
+
+static PyObject *recorder_open_box(PyObject *self, PyObject *args) {
+    Recorder *recorder = (Recorder *)self;
+    const char *folder, *path, *identity;
+    Py_ssize_t size;
+    PyObject *described;
+    if (!PyArg_ParseTuple(args, "yyy#O!:open_box", &folder, &path, &identity, &size, &PyList_Type, &described))
+        return NULL;
+    if (!HAS_BOX || (box_owner != NULL && box_owner != recorder)) {
+        PyErr_SetString(PyExc_RuntimeError, HAS_BOX ? "this process has a black box" : "there is none on this platform");
+        return NULL;
+    }
+    char *folder_copy = strdup(folder), *path_copy = strdup(path);
+    if (folder_copy == NULL || path_copy == NULL) {
+        free(folder_copy);
+        free(path_copy);
+        return PyErr_NoMemory();
+    }
+    free(the_box.folder);
+    free(the_box.path);
+    the_box.folder = folder_copy;
+    the_box.path = path_copy;
+    the_box.header.identity_size = (uint32_t)(size < (Py_ssize_t)BOX_IDENTITY ? size : 0);
+    memcpy(the_box.header.identity, identity, the_box.header.identity_size);
+    the_box.is_wanted = 1;
+    the_box.fault = 0;
+    box_owner = recorder;
+    recorder->suspended.boxed = 1;
+    Py_XSETREF(recorder->described, Py_NewRef(described));
+    for (Lane *lane = recorder->lanes; lane != NULL; lane = lane->next_of_owner)
+        lane->check_at = 0; /* it opens the box when it records next */
+    Py_RETURN_NONE;
+}
+
+static PyObject *recorder_use_clock(PyObject *Py_UNUSED(self), PyObject *wanted) {
+    clock_use(!is_kind(wanted, "kernel"), is_kind(wanted, "counter"));
+    Py_RETURN_NONE;
+}
+
+static PyObject *recorder_clock(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure)) {
+    return PyUnicode_FromString(the_clock.trusted ? "counter" : "kernel");
+}
+
+static PyObject *recorder_close_box(PyObject *self, PyObject *Py_UNUSED(none)) {
+    if (box_owner == (Recorder *)self)
+        box_close();
+    Py_RETURN_NONE;
+}
+
+static PyObject *recorder_dump_on(PyObject *Py_UNUSED(self), PyObject *args) {
+    const char *folder, *path;
+    int number;
+    if (!PyArg_ParseTuple(args, "iyy:dump_on", &number, &folder, &path))
+        return NULL;
+    the_dump.number = 0;
+    free(the_dump.folder);
+    free(the_dump.path);
+    the_dump.folder = strdup(folder);
+    the_dump.path = strdup(path);
+    the_dump.count = 0;
+    if (the_dump.folder == NULL || the_dump.path == NULL)
+        return PyErr_NoMemory();
+    the_dump.number = number;
+    if (dump_keep() != 0) {
+        the_dump.number = 0;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+/* (whether there is a file, why there is none or no more of it: errno). */
+static PyObject *recorder_box(PyObject *self, void *Py_UNUSED(closure)) {
+    int is_mine = box_owner == (Recorder *)self;
+    return Py_BuildValue("(Oi)", is_mine && the_box.is_file ? Py_True : Py_False, is_mine ? the_box.fault : 0);
 }
 
 /* Calls a function of ours at the end of the process, say, where a debugger may be at work. */
@@ -300,6 +382,10 @@ static PyMethodDef recorder_methods[] = {
     {"listen_again", recorder_listen_again, METH_NOARGS, NULL},
     {"begin_child", recorder_begin_child, METH_NOARGS, NULL},
     {"untraced", recorder_untraced, METH_O, NULL},
+    {"use_clock", recorder_use_clock, METH_O, NULL},
+    {"open_box", recorder_open_box, METH_VARARGS, NULL},
+    {"dump_on", recorder_dump_on, METH_VARARGS, NULL},
+    {"close_box", recorder_close_box, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -309,6 +395,8 @@ static PyGetSetDef recorder_properties[] = {
     {"released", recorder_released, NULL, NULL, NULL},
     {"sampled", recorder_sampled, NULL, NULL, NULL},
     {"is_empty", recorder_is_empty, NULL, NULL, NULL},
+    {"box", recorder_box, NULL, NULL, NULL},
+    {"clock", recorder_clock, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -330,9 +418,29 @@ static PyType_Spec recorder_spec = {
     .slots = recorder_slots,
 };
 
-static void before_fork(void) { pthread_mutex_lock(&lanes_mutex); }
-static void after_fork_in_parent(void) { pthread_mutex_unlock(&lanes_mutex); }
-static void after_fork_in_child(void) { pthread_mutex_init(&lanes_mutex, NULL); }
+static void before_fork(void) {
+    pthread_mutex_lock(&lanes_mutex);
+    box_before_fork();
+}
+
+static void after_fork_in_parent(void) {
+    box_in_parent();
+    pthread_mutex_unlock(&lanes_mutex);
+}
+
+static void after_fork_in_child(void) {
+    pthread_mutex_init(&lanes_mutex, NULL);
+    if (!box_in_child()) {
+        current_lane = lanes_of_thread = spare_lanes = NULL;
+        if (box_owner != NULL) {
+            box_owner->lanes = NULL;
+            memset(&box_owner->suspended, 0, sizeof box_owner->suspended);
+        }
+    }
+    is_new_process = 1;
+    for (Lane *lane = lanes_of_thread; lane != NULL; lane = lane->next_of_thread)
+        lane->head = lane->check_at = 0;
+}
 
 static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type) {
     *type = (PyTypeObject *)PyType_FromSpec(spec);
@@ -349,7 +457,7 @@ PyMODINIT_FUNC PyInit__native(void) {
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL)
         return NULL;
-    clock_start();
+    clock_use(1, 0);
     if (pthread_key_create(&thread_key, thread_ended) != 0
         || pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0) {
         Py_DECREF(module);

@@ -9,7 +9,7 @@ from narrative_auto.recorder.sites import FUNCTION, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import CodeType
     from typing import Any, Protocol
 
@@ -25,11 +25,17 @@ if TYPE_CHECKING:
 
         Attributes:
             name: "native" or "pure".
+        clock: what the time of records is read from: "counter" (the processor's) or "kernel".
             sites: the sites that report here.
         """
 
         name: str
         sites: SiteTable
+
+        @property
+        def clock(self) -> str:
+            """See above."""
+            ...
 
         # -- for engines
 
@@ -138,6 +144,36 @@ if TYPE_CHECKING:
 
         def depth(self, lane: int) -> int:
             """Return how many calls a lane's shadow stack holds."""
+            ...
+
+        # -- the black box
+
+        def keep(self, folder: str, story_id: str, facts: Mapping[str, str | int]) -> None:
+            """Let the memory be a file from the first record on, so that it outlives the process.
+
+            Args:
+                folder: where; made if it is not there, and its owner's alone. "" for memory that can be dumped and is
+                    no file.
+                story_id: of the story; the file is called after it.
+                facts: what is known of the run, for the file's reader.
+            """
+            ...
+
+        @property
+        def box_fault(self) -> str:
+            """Why the memory, or a part of it, is no file although it should be; "" for no reason."""
+            ...
+
+        def dump_on_signal(self, number: int, folder: str, story_id: str) -> str:
+            """Write a copy of the memory into a folder on each signal of a number; the program's handler comes after.
+
+            Returns:
+                Why that cannot be; "" where it can.
+            """
+            ...
+
+        def say_goodbye(self) -> None:
+            """Take the file away: the process ends well, and nobody needs to read it."""
             ...
 
         # -- threads and forks

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
 
 def make(
-    wanted: str, min_duration: int = 1_000_000, wake: Callable[[], object] | None = None, budget: float = 0.0
+    wanted: str,
+    min_duration: int = 1_000_000,
+    wake: Callable[[], object] | None = None,
+    budget: float = 0.0,
+    clock: str = "auto",
 ) -> tuple[Recorder, str]:
     """Return an empty recorder, and why there is no compiled one where one was to be had; "" for no reason.
 
@@ -20,6 +24,7 @@ def make(
         wake: called, from a thread that has recorded something new, when there is something to tell.
         budget: the share of the process's CPU time that recording may take, which the compiled recorder keeps; 0.0 for
             any.
+        clock: what the compiled recorder reads the time from: "auto", "counter" or "kernel".
     """
     reason = ""
     if wanted != "pure":
@@ -28,7 +33,10 @@ def make(
         except ImportError as why:
             reason = f"the compiled recorder was not built for this interpreter ({why})"
         else:
-            return NativeRecorder(min_duration, wake, budget), ""
+            recorder = NativeRecorder(min_duration, wake, budget)
+            if clock != "auto":
+                recorder.use_clock(clock)
+            return recorder, ""
     from narrative_auto.recorder.pure import PureRecorder
 
     return PureRecorder(min_duration, wake), reason

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import os
+
 from narrative_auto.recorder import _native
 from narrative_auto.recorder.base import bind_copies
+from narrative_auto.recorder.box_folder import SUFFIX
 from narrative_auto.recorder.readings import Edge, NotableCall, OpenCall
 from narrative_auto.recorder.sites import SiteTable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import CodeType
     from typing import Any
 
     from narrative_auto.recorder.base import Monitor, Plan
     from narrative_auto.recorder.sites import Site
+
+
+def _quoted(text: str) -> str:
+    """Return a text as JSON; the module for that is more than a warm start has imported."""
+    units = []
+    for one in text:
+        code = ord(one)
+        if " " <= one <= "~" and one not in '"\\':
+            units.append(one)
+        elif code < 0x10000:
+            units.append(f"\\u{code:04x}")
+        else:
+            code -= 0x10000
+            units.append(f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}")
+    return f'"{"".join(units)}"'
 
 
 class NativeRecorder(_native.Recorder):
@@ -33,6 +51,7 @@ class NativeRecorder(_native.Recorder):
     ) -> None:
         super().__init__(min_duration, wake, budget)
         self.sites = SiteTable(self)
+        self._box_path = ""
 
     def bind(self, code: CodeType, plan: Plan, module: str) -> CodeType:
         """Return code with probes where the plan has places for them: changed in place, as nothing has run it yet."""
@@ -80,6 +99,35 @@ class NativeRecorder(_native.Recorder):
     def after_fork(self) -> None:
         """Go on in the parent process, where nobody listens until there is something to tell."""
         self.listen_again()
+
+    def keep(self, folder: str, story_id: str, facts: Mapping[str, str | int]) -> None:
+        """Let the memory be a file from the first record on, so that it outlives the process."""
+        self._box_path = os.path.join(folder, story_id + SUFFIX) if folder else ""
+        members = {"story_id": story_id, **facts}
+        identity = ",".join(
+            f'"{name}":{_quoted(value) if isinstance(value, str) else value}' for name, value in members.items()
+        )
+        self.open_box(
+            os.fsencode(folder), os.fsencode(self._box_path), f"{{{identity}}}".encode(), self.sites.described
+        )
+
+    @property
+    def box_fault(self) -> str:
+        """Why the memory, or a part of it, is no file although it should be; "" for no reason."""
+        fault = self.box[1]
+        return f"{os.strerror(fault)}: {self._box_path}" if fault and self._box_path else ""
+
+    def dump_on_signal(self, number: int, folder: str, story_id: str) -> str:
+        """Write a copy of the memory into a folder on each signal of a number; the program's handler comes after."""
+        try:
+            self.dump_on(number, os.fsencode(folder), os.fsencode(os.path.join(folder, f"{story_id}-dump-")))
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
+
+    def say_goodbye(self) -> None:
+        """Take the file away: the process ends well, and nobody needs to read it."""
+        self.close_box()
 
     def scratch(self) -> NativeRecorder:
         """Return an empty recorder in which nothing is notable."""

@@ -39,7 +39,7 @@ from narrative_auto.recorder.sites import FUNCTION, GENERATOR, Site, SiteTable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import CodeType
     from typing import Any
 
@@ -68,6 +68,7 @@ class PureRecorder:
     """
 
     name = "pure"
+    clock = "kernel"
 
     def __init__(self, min_duration: int = 1_000_000, wake: Callable[[], object] | None = None) -> None:
         self.sites = SiteTable()
@@ -306,6 +307,19 @@ class PureRecorder:
     def untraced(function: Callable[[], object]) -> object:
         """Call a function of ours; a tracer of the program's sees it."""
         return function()
+
+    def keep(self, folder: str, story_id: str, facts: Mapping[str, str | int]) -> None:
+        """Do nothing: what this recorder holds is objects, which cannot lie in a file."""
+
+    box_fault = ""
+
+    @staticmethod
+    def dump_on_signal(number: int, folder: str, story_id: str) -> str:  # noqa: ARG004 - as the contract has it
+        """Return why that cannot be."""
+        return "the recorder in Python has no memory that could be dumped"
+
+    def say_goodbye(self) -> None:
+        """Do nothing: there is no file."""
 
     @staticmethod
     def scratch() -> PureRecorder:

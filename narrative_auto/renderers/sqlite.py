@@ -20,7 +20,8 @@ from narrative_auto.stories.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
 SCHEMA_VERSION = 1
 
@@ -130,6 +131,41 @@ class SqliteStoryRenderer:
     def close(self) -> None:
         """Commit and close the database."""
         self.detach()
+
+    def end_story(
+        self, started: StoryStarted, outcome: str, ended: datetime, records: int, open_stages: Iterable[StageStarted]
+    ) -> None:
+        """Write the end of a story whose process could not; what it wrote itself stays.
+
+        Args:
+            started: how it began, where even that is not there.
+            outcome: how it ended.
+            ended: when it was seen last.
+            records: how many it wrote.
+            open_stages: what it was inside; only those are added that are not there.
+        """
+        connection = self._open()
+        connection.execute("BEGIN IMMEDIATE")
+        known = connection.execute("SELECT completed_at FROM stories WHERE story_id=?", (started.story_id,)).fetchone()
+        if known is None:
+            self._story_started(connection, started)
+        elif known[0] is not None:
+            self.flush()
+            return
+        for stage in open_stages:
+            found = connection.execute(
+                "SELECT 1 FROM stages WHERE story_id=? AND stage_id=? AND stage_name=?",
+                _encodable(stage.story_id, stage.stage_id, stage.stage_name),
+            )
+            if found.fetchone() is None:
+                self._stage_started(connection, stage)
+        _execute(
+            connection,
+            "UPDATE stories SET outcome=?, completed_at=?, records=?, duration_seconds="
+            "(julianday(?) - julianday(started_at)) * 86400.0 WHERE story_id=?",
+            (outcome, ended.isoformat(), records, ended.isoformat(), started.story_id),
+        )
+        self.flush()
 
     def _story_started(self, connection: sqlite3.Connection, event: StoryStarted) -> None:
         _execute(

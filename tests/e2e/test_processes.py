@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import COMMANDS, narrative_run, run
+from tests.conftest import COMMANDS, RECORDER, narrative_run, run
 
 Write = Callable[[str, str], Path]
 
@@ -76,13 +76,24 @@ def test_a_program_that_forks(write: Write, tmp_path: Path) -> None:
     assert sum("×4" in story for story in stories) == 1
 
 
-def test_workers_of_a_pool_are_seen_although_they_end_abruptly(write: Write, tmp_path: Path) -> None:
-    """A forked worker ends by os._exit: what was notable before is kept, its end was not seen."""
+def test_workers_of_a_pool_that_is_terminated(write: Write, tmp_path: Path) -> None:
+    """A signal ends them: what was notable before is kept, and that they did not say goodbye."""
     write("app.py", WORKER)
     done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=tmp_path)
     assert done.out == b"[0, 1]\n"
     listed = run(NARRATIVE, "stories", cwd=tmp_path).out.decode()
-    assert "no end seen" in listed
+    assert ("no end seen" if RECORDER == "pure" else "no goodbye") in listed
+
+
+def test_workers_of_a_pool_that_ends(write: Write, tmp_path: Path) -> None:
+    """A forked worker ends by os._exit, and has a whole story all the same."""
+    write("app.py", WORKER.replace("range(2)))", "range(2))); pool.close(); pool.join()"))
+    done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=tmp_path)
+    assert (done.status, done.out) == (0, b"[0, 1]\n")
+    stories = shown(tmp_path, "child of")
+    assert len(stories) == 2
+    assert sum("work" in story and "no goodbye" not in story for story in stories) == 2
+    assert all("2 sites" in story or "1 site" in story for story in stories)
 
 
 def test_threads_count_together(write: Write, tmp_path: Path) -> None:

@@ -43,12 +43,14 @@ static inline uint64_t kernel_ns(void) {
 
 #if HAS_COUNTER
 
+static int counter_is_readable(void) {
+    int mode = 0;
+    return prctl(PR_GET_TSC, &mode, 0, 0, 0) == 0 && mode == PR_TSC_ENABLE;
+}
+
 static int counter_is_trusted(void) {
     unsigned a, b, c, d;
-    if (!__get_cpuid(0x80000007u, &a, &b, &c, &d) || !(d & (1u << 8)))
-        return 0;
-    int mode = 0;
-    if (prctl(PR_GET_TSC, &mode, 0, 0, 0) != 0 || mode != PR_TSC_ENABLE)
+    if (!__get_cpuid(0x80000007u, &a, &b, &c, &d) || !(d & (1u << 8)) || !counter_is_readable())
         return 0;
     char name[8] = {0};
     int file = open("/sys/devices/system/clocksource/clocksource0/current_clocksource", O_RDONLY | O_CLOEXEC);
@@ -80,9 +82,10 @@ static void clock_anchor(void) {
     }
 }
 
-static void clock_start(void) {
+/* Which clock: the counter, if it may be used, and where somebody insists even if nobody vouches for it. */
+static void clock_use(int counter, int insists) {
     memset(&the_clock, 0, sizeof the_clock);
-    the_clock.trusted = counter_is_trusted();
+    the_clock.trusted = counter && (insists ? counter_is_readable() : counter_is_trusted());
     if (the_clock.trusted)
         clock_anchor();
 }
@@ -132,7 +135,7 @@ static void clock_adjust(void) {
 
 #else
 
-static void clock_start(void) { memset(&the_clock, 0, sizeof the_clock); }
+static void clock_use(int Py_UNUSED(counter), int Py_UNUSED(insists)) { memset(&the_clock, 0, sizeof the_clock); }
 static inline uint64_t clock_ns(void) { return kernel_ns(); }
 static void clock_adjust(void) {}
 

@@ -89,7 +89,7 @@ static uint64_t rows_note(Recorder *recorder) {
 /* -- releasing -- */
 
 static inline int is_released(const Recorder *recorder, const Entry *entry) {
-    uint32_t site = entry->row != NULL ? entry->row->site : 0;
+    uint32_t site = entry->site;
     return site && (recorder->chunks[site / SITES_PER_CHUNK][site % SITES_PER_CHUNK].silent & BY_GOVERNOR);
 }
 

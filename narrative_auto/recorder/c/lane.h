@@ -8,9 +8,8 @@
 
 #include <Python.h>
 #include <pthread.h>
-#include <stdatomic.h>
 
-#include "clock.h"
+#include "box.h"
 
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
@@ -19,6 +18,8 @@ enum { START = 1, RETURN, UNWIND, YIELD, RESUME }; /* as in layout.py */
 
 #define RING_RECORDS 65536u
 #define THREAD_RING_RECORDS 4096u
+#define CROWD_RING_RECORDS 1024u
+#define CROWD 64u /* lanes from which on a thread has a small ring */
 #define NOTABLE_LIMIT 16384u
 #define SUSPENDED_LIMIT 100000u
 #define UNWOUND_LIMIT 256u
@@ -69,18 +70,19 @@ typedef struct {
     uint32_t number;
     uint8_t suspends, awaits, silent;
     uint8_t sampled; /* the governor has silenced it at least once: not all of its calls are counted */
+    uint8_t described; /* in the black box */
     uint8_t generation;    /* how often it was taken back, more or less: a probe may try again to be jumped over */
     struct Patch *patches; /* the jumps over its probes */
     uint64_t own, held, records; /* for a decision of the governor */
 } SiteState;
 
-/* A call that is running. `frame` is the identity of its activation. */
+/* A call that is running; as in layout.py. `frame` is the identity of its activation. */
 typedef struct {
     void *frame;
     Row *row;
     uint64_t since, below;     /* when it began or went on; what the calls within took since */
     uint64_t started, running; /* of what can be suspended alone: when it began; how long it ran before */
-    uint32_t lane;
+    uint32_t site, lane;
     uint8_t suspends, awaits;
 } Entry;
 
@@ -102,21 +104,39 @@ typedef struct {
 } Unwound;
 
 typedef struct Lane {
+    /* What a reader of the black box looks at; as in layout.py. */
+    uint64_t head, mask;        /* records written; a ring's records less one */
+    uint64_t ring_at, stack_at; /* where they are in the black box; 0 for elsewhere */
+    uint32_t top, room;         /* of the stack */
+    uint32_t number, thread;    /* thread: the system's number of it */
+    uint8_t muted;
+    atomic_uchar ended; /* its thread has */
+    /* The recorder's own. */
+    uint8_t listened, leaving; /* leaving: its memory is about to serve another thread */
+    uint8_t boxed;             /* it lies in the black box */
     Recorder *owner; /* NULL: it belongs to nobody any more */
     Record *ring;
-    uint64_t head, mask, check_at; /* check_at: the head at which the governor looks again */
     Entry *stack; /* stack[0] stands below all calls */
-    uint32_t top, room;
+    uint64_t check_at; /* the head at which the governor looks again */
     Rows rows;
     Row root;
     Queue notable;
     Unwound *unwound;
     uint64_t unwound_count;
-    uint32_t number;
-    uint8_t muted, listened, leaving; /* leaving: its memory is about to serve another thread */
-    atomic_uchar ended; /* its thread has */
     struct Lane *next_of_owner, *next_of_thread;
+    char name[64]; /* the thread's; UTF-8 */
 } Lane;
+
+#define LANES_PER_BLOCK 32u
+
+#if UINTPTR_MAX > 0xffffffffu
+#define HAS_BOX 1
+_Static_assert(sizeof(Record) == 16 && sizeof(Entry) == 64 && offsetof(Entry, site) == 48, "as in layout.py");
+_Static_assert(offsetof(Lane, top) == 32 && offsetof(Lane, muted) == 48, "as in layout.py");
+_Static_assert(offsetof(Lane, name) + sizeof ((Lane *)NULL)->name == sizeof(Lane), "as in layout.py");
+#else
+#define HAS_BOX 0
+#endif
 
 #ifdef __GLIBC__
 #define FAST_THREAD_LOCAL __attribute__((tls_model("initial-exec")))
@@ -129,6 +149,7 @@ static __thread Lane *lanes_of_thread FAST_THREAD_LOCAL;
 static pthread_mutex_t lanes_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t thread_key;
 static Lane *spare_lanes; /* of no thread and no recorder; linked by next_of_owner */
+static uint32_t lanes_made;
 
 /* -- totals -- */
 
@@ -282,17 +303,28 @@ static void queue_clear(Queue *queue) {
 /* -- lanes -- */
 
 static inline void lane_write(Lane *lane, uint64_t now, uint32_t site, uint64_t transition) {
-    Record *record = &lane->ring[lane->head++ & lane->mask];
+    Record *record = &lane->ring[lane->head & lane->mask];
     record->time = now;
     record->word = site | transition << 32;
+    PUBLISH();
+    lane->head++;
 }
 
 static int lane_grow(Lane *lane) {
     uint32_t room = lane->room == 0 ? 64 : 2 * lane->room;
-    Entry *stack = realloc(lane->stack, room * sizeof *stack);
-    if (stack == NULL)
+    uint64_t at = 0;
+    Entry *before = lane->stack, *stack = lane->boxed ? box_take(BLOCK_STACK, room * sizeof *stack, &at) : NULL;
+    if (stack == NULL && (stack = malloc(room * sizeof *stack)) == NULL)
         return 0;
+    if (before != NULL)
+        memcpy(stack, before, lane->room * sizeof *stack);
     lane->stack = stack;
+    PUBLISH();
+    if (lane->stack_at)
+        box_drop(before);
+    else
+        free(before);
+    lane->stack_at = at;
     lane->room = room;
     return 1;
 }
@@ -308,19 +340,51 @@ static void lane_reset(Lane *lane) {
     memset(&lane->stack[0], 0, sizeof lane->stack[0]);
     lane->stack[0].row = &lane->root;
     lane->muted = lane->listened = lane->leaving = 0;
-    lane->number = 0;
+    lane->number = lane->thread = 0;
+    lane->name[0] = 0;
 }
 
-static Lane *lane_new(void) {
+/* One of those that nobody has, in the black box or elsewhere. */
+static Lane *lane_spare(int boxed) {
     pthread_mutex_lock(&lanes_mutex);
-    Lane *lane = spare_lanes;
+    Lane **link = &spare_lanes;
+    while (*link != NULL && (*link)->boxed != boxed)
+        link = &(*link)->next_of_owner;
+    Lane *lane = *link;
     if (lane != NULL)
-        spare_lanes = lane->next_of_owner;
+        *link = lane->next_of_owner;
     pthread_mutex_unlock(&lanes_mutex);
+    return lane;
+}
+
+/* Memory for a lane that never was one. */
+static Lane *lane_take(int boxed) {
+    static Lane *block;
+    static uint32_t used = LANES_PER_BLOCK;
+    lanes_made++;
+    if (!boxed)
+        return calloc(1, sizeof(Lane));
+    if (used == LANES_PER_BLOCK) {
+        uint64_t at;
+        Lane *more = box_take(BLOCK_LANES, LANES_PER_BLOCK * sizeof *more, &at);
+        if (more == NULL)
+            return NULL;
+        block = more;
+        used = 0;
+    }
+    return &block[used++];
+}
+
+static Lane *lane_new(int boxed) {
+    Lane *lane = lane_spare(boxed);
     if (lane == NULL) {
-        lane = calloc(1, sizeof *lane);
-        if (lane == NULL || !lane_grow(lane)) {
-            free(lane);
+        lane = lane_take(boxed);
+        if (lane == NULL)
+            return boxed ? lane_new(0) : NULL;
+        lane->boxed = (uint8_t)boxed;
+        if (!lane_grow(lane)) {
+            if (!boxed)
+                free(lane);
             return NULL;
         }
     }
@@ -332,15 +396,45 @@ static Lane *lane_new(void) {
     return lane;
 }
 
+/* Gives a lane a ring, empty; one that it had serves on, as memory of the black box is never given back. */
 static int lane_needs_ring(Lane *lane, uint64_t records) {
-    if (lane->ring != NULL && lane->mask == records - 1) {
-        memset(lane->ring, 0, records * sizeof(Record));
+    int serves = lane->mask == records - 1 || lane->ring_at
+        || (records < RING_RECORDS && lane->mask + 1 >= CROWD_RING_RECORDS && lane->mask < THREAD_RING_RECORDS);
+    if (lane->ring != NULL && serves) {
+        memset(lane->ring, 0, (lane->mask + 1) * sizeof(Record));
         return 1;
     }
     free(lane->ring);
-    lane->ring = calloc(records, sizeof(Record));
+    lane->ring = lane->boxed ? box_take(BLOCK_RING, records * sizeof(Record), &lane->ring_at) : NULL;
+    if (lane->ring == NULL)
+        lane->ring = calloc(records, sizeof(Record));
     lane->mask = records - 1;
     return lane->ring != NULL;
+}
+
+static PyObject *item_of(PyObject *dict, const char *name) {
+    return dict != NULL && PyDict_CheckExact(dict) ? PyDict_GetItemString(dict, name) : NULL;
+}
+
+/* Takes down whose lane it is, by the number and the name that `threading` has for it; runs no code of the program's. */
+static void lane_names(Lane *lane) {
+    lane->thread = (uint32_t)PyThread_get_thread_native_id();
+    PyObject *module = item_of(PyImport_GetModuleDict(), "threading");
+    PyObject *threads = module != NULL && PyModule_Check(module) ? item_of(PyModule_GetDict(module), "_active") : NULL;
+    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    PyObject *thread = threads != NULL && PyDict_CheckExact(threads) && ident != NULL
+        ? PyDict_GetItemWithError(threads, ident) : NULL;
+    PyObject *values = thread != NULL ? PyObject_GenericGetDict(thread, NULL) : NULL;
+    PyObject *name = item_of(values, "_name");
+    Py_ssize_t size = 0;
+    const char *text = name != NULL && PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, &size) : NULL;
+    if (text != NULL)
+        memcpy(lane->name, text, (size_t)(size < (Py_ssize_t)sizeof lane->name ? size : (Py_ssize_t)sizeof lane->name));
+    if (size < (Py_ssize_t)sizeof lane->name)
+        lane->name[size] = 0;
+    Py_XDECREF(values);
+    Py_XDECREF(ident);
+    PyErr_Clear(); /* without a name it has its number */
 }
 
 /* The end of a thread; without the GIL. */
@@ -374,13 +468,13 @@ static inline uint64_t entry_duration(const Entry *entry, uint64_t running, uint
    entry stays readable until the next one is put on. */
 static inline Entry *lane_pop(Lane *lane, void *frame, uint32_t site) {
     Entry *entry = &lane->stack[lane->top];
-    if (LIKELY(entry->frame == frame && entry->row->site == site && lane->top)) {
+    if (LIKELY(entry->frame == frame && entry->site == site && lane->top)) {
         lane->top--;
         return entry;
     }
     for (uint32_t at = lane->top; at > 0; at--) {
         entry = &lane->stack[at];
-        if (entry->frame == frame && entry->row->site == site) {
+        if (entry->frame == frame && entry->site == site) {
             lane->top = at - 1;
             return entry;
         }

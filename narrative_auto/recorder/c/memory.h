@@ -7,6 +7,8 @@
 
 #define SITES_PER_CHUNK 512u
 
+static int is_new_process; /* a fork has made it, and whoever forks has not told us yet */
+
 struct Recorder {
     PyObject_HEAD
     uint64_t min_duration;
@@ -25,6 +27,11 @@ struct Recorder {
     double credit, most_credit; /* ns that records may take before sites are released */
     uint64_t window_cpu, window_records, window_ns; /* when the governor's window began; how long it is at least */
     uint64_t seen_cpu;  /* when the governor took note of the rows; 0 where that is too long ago */
+    PyObject *described; /* the descriptions of the sites, for the black box; NULL without one */
+    struct {
+        char *block; /* where they are written */
+        const void *file; /* the last one's file name */
+    } descriptions;
 };
 
 static inline PyThreadState *thread_state(void) {
@@ -92,7 +99,7 @@ static void suspended_leave(Recorder *recorder) {
     for (uint32_t at = 0; table->count && at <= table->mask; at++) {
         Entry *entry = &table->slots[at];
         if (entry->frame != NULL && entry->row->lane != NULL && entry->row->lane->leaving)
-            entry->row = row_find(&recorder->retired, entry->row->site, entry->row->caller);
+            entry->row = row_find(&recorder->retired, entry->site, entry->row->caller);
     }
 }
 
@@ -138,25 +145,30 @@ static void recorder_reap(Recorder *recorder, uint32_t kept) {
 
 /* The calling thread's lane of this recorder, made if need be; NULL without memory. */
 static __attribute__((noinline)) Lane *lane_find(Recorder *recorder, int make) {
+    const int boxed = recorder->described != NULL;
     Lane *lane = lanes_of_thread, *unused = NULL;
     while (lane != NULL && lane->owner != recorder) {
-        if (lane->owner == NULL)
+        if (lane->owner == NULL && lane->boxed == boxed)
             unused = lane;
         lane = lane->next_of_thread;
     }
     if (lane == NULL && make) {
         recorder_reap(recorder, ENDED_KEPT);
+        if (boxed)
+            box_open();
         lane = unused;
         if (lane != NULL)
             lane_reset(lane);
         else
-            lane = lane_new();
-        if (lane == NULL || !lane_needs_ring(lane, recorder->lane_count ? THREAD_RING_RECORDS : RING_RECORDS))
+            lane = lane_new(boxed);
+        uint64_t records = lanes_made > CROWD ? CROWD_RING_RECORDS : THREAD_RING_RECORDS;
+        if (lane == NULL || !lane_needs_ring(lane, recorder->lane_count ? records : RING_RECORDS))
             return NULL; /* the lane stays with its thread, unused */
         lane->owner = recorder;
         lane->number = ++recorder->lane_count;
         lane->next_of_owner = recorder->lanes;
-        recorder->lanes = lane;
+        recorder->lanes = current_lane = lane;
+        lane_names(lane); /* last, as it makes objects */
     }
     if (lane != NULL)
         current_lane = lane;

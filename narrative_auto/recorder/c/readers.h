@@ -4,6 +4,7 @@
 #ifndef NARRATIVE_READERS_H
 #define NARRATIVE_READERS_H
 
+#include "dump.h"
 #include "recorder.h"
 
 static int append(PyObject *list, PyObject *item) {
@@ -89,6 +90,8 @@ static PyObject *recorder_take(PyObject *self, PyObject *Py_UNUSED(none)) {
     if (list == NULL)
         return NULL;
     clock_adjust();
+    box_beat();
+    dump_keep();
     recorder->reading++;
     dropped += recorder->suspended.forgotten;
     recorder->suspended.forgotten = 0;
@@ -116,7 +119,7 @@ static PyObject *recorder_running(PyObject *self, PyObject *Py_UNUSED(none)) {
             const Entry entry = lane->stack[at];
             uint64_t started = entry_started(&entry);
             failed = append(list, Py_BuildValue(
-                "(IIKIK)", entry.row->site, entry.suspends ? entry.lane : lane->number, (unsigned long long)started,
+                "(IIKIK)", entry.site, entry.suspends ? entry.lane : lane->number, (unsigned long long)started,
                 at - 1, (unsigned long long)caller_started
             ));
             caller_started = started;
@@ -127,7 +130,7 @@ static PyObject *recorder_running(PyObject *self, PyObject *Py_UNUSED(none)) {
         const Entry entry = table->slots[at];
         if (entry.frame != NULL && entry.row != NULL)
             failed = append(list, Py_BuildValue(
-                "(IIKIK)", entry.row->site, entry.lane, (unsigned long long)entry.started, 0, 0ull
+                "(IIKIK)", entry.site, entry.lane, (unsigned long long)entry.started, 0, 0ull
             ));
     }
     recorder->reading--;

@@ -6,6 +6,7 @@
 #ifndef NARRATIVE_RECORDER_H
 #define NARRATIVE_RECORDER_H
 
+#include "describe.h"
 #include "governor.h"
 
 /* Tells whoever waits that there is something to tell, once. It may run Python code, so it comes last; and a signal
@@ -31,15 +32,28 @@ static __attribute__((noinline)) int lane_wakes(Lane *lane) {
 
 /* -- transitions -- */
 
-static inline Entry *lane_push(Lane *lane) {
+/* The entry above all others: of a call that is about to begin. NULL without memory. */
+static inline Entry *lane_above(Lane *lane) {
     if (UNLIKELY(lane->top + 1 >= lane->room) && !lane_grow(lane))
         return NULL;
-    return &lane->stack[++lane->top];
+    return &lane->stack[lane->top + 1];
+}
+
+static inline void lane_push(Lane *lane) {
+    PUBLISH();
+    lane->top++;
+}
+
+static __attribute__((noinline)) Row *row_met(Lane *lane, uint32_t site, uint32_t caller, uint64_t now) {
+    if (lane->owner->described != NULL)
+        site_describe(lane->owner, site);
+    Row *row = row_find(&lane->rows, site, caller); /* the last line may have run other code */
+    return row != NULL ? row : row_add(&lane->rows, site, caller, lane, now);
 }
 
 static inline Row *row_of(Lane *lane, uint32_t site, uint32_t caller, uint64_t now) {
     Row *row = row_find(&lane->rows, site, caller);
-    return LIKELY(row != NULL) ? row : row_add(&lane->rows, site, caller, lane, now);
+    return LIKELY(row != NULL) ? row : row_met(lane, site, caller, now);
 }
 
 static inline int begin_call(const SiteState *site, void *frame, Lane *lane) {
@@ -47,13 +61,14 @@ static inline int begin_call(const SiteState *site, void *frame, Lane *lane) {
     lane_write(lane, now, site->number, START);
     while (UNLIKELY(lane->stack[lane->top].frame == frame && lane->top))
         lane->top--; /* it was left without an exit, and its frame's memory serves another call */
-    Row *row = row_of(lane, site->number, lane->stack[lane->top].row->site, now);
-    Entry *entry = row != NULL ? lane_push(lane) : NULL;
+    Row *row = row_of(lane, site->number, lane->stack[lane->top].site, now);
+    Entry *entry = row != NULL ? lane_above(lane) : NULL;
     if (UNLIKELY(entry == NULL))
         return 0;
     row->calls++;
     entry->frame = frame;
     entry->row = row;
+    entry->site = site->number;
     entry->since = now;
     entry->below = 0;
     entry->suspends = site->suspends;
@@ -63,12 +78,20 @@ static inline int begin_call(const SiteState *site, void *frame, Lane *lane) {
         entry->awaits = site->awaits;
         entry->lane = lane->number;
     }
+    lane_push(lane);
     return UNLIKELY(row->calls == 1 && !lane->listened) ? lane_wakes(lane) : 0;
 }
 
 /* Once in a while the governor looks, and measures what a record costs. */
 static __attribute__((noinline)) int begin_governed(const SiteState *site, void *frame, Lane *lane) {
     Recorder *recorder = lane->owner;
+    if (UNLIKELY(is_new_process)) { /* begun by C code: nobody has told us */
+        is_new_process = 0;
+        if (lane_wakes(lane) < 0)
+            return -1;
+    }
+    if (recorder->described != NULL)
+        box_open();
     govern(lane);
     if (site->silent)
         return 0;
@@ -92,7 +115,7 @@ static inline int on_start(const SiteState *site, void *frame) {
 static __attribute__((noinline)) int note(Lane *lane, const Entry *entry, uint64_t now, uint64_t running, PyObject *error) {
     const Entry *caller = &lane->stack[lane->top];
     Notable call = {
-        .site = entry->row->site,
+        .site = entry->site,
         .caller = entry->row->caller,
         .lane = entry->suspends ? entry->lane : lane->number,
         .started = entry_started(entry),
@@ -130,7 +153,7 @@ static PyObject *unwound(Lane *lane, const Entry *entry, uint64_t now, uint64_t 
         lane->unwound = calloc(UNWOUND_LIMIT, sizeof *lane->unwound);
     if (lane->unwound != NULL)
         lane->unwound[lane->unwound_count++ % UNWOUND_LIMIT] =
-            (Unwound){.identity = identity, .site = entry->row->site, .started = entry_started(entry), .ended = now};
+            (Unwound){.identity = identity, .site = entry->site, .started = entry_started(entry), .ended = now};
     if (!is_failure(kind))
         return NULL;
     PyObject *name = PyType_GetName(kind); /* runs no code of a metaclass */
@@ -201,6 +224,9 @@ static inline int on_yield(const SiteState *site, void *frame) {
     if (UNLIKELY(entry == NULL))
         return 0;
     entry->running += account(lane, entry, now);
+    const Entry *beneath = &lane->stack[lane->top];
+    entry->since = now; /* from when on it is suspended, and within which activation */
+    entry->below = beneath->suspends ? (uintptr_t)beneath->frame : 0;
     suspended_put(&site->owner->suspended, entry);
     return 0;
 }
@@ -219,17 +245,18 @@ static inline int on_resume(const SiteState *site, void *frame) {
     Entry suspended;
     if (UNLIKELY(
             !suspended_take(&site->owner->suspended, frame, &suspended) || suspended.row == NULL
-            || suspended.row->site != site->number
+            || suspended.site != site->number
         )) {
         /* It began unseen, or was released meanwhile: what is seen of it counts from here. */
-        Row *row = row_of(lane, site->number, lane->stack[lane->top].row->site, now);
+        Row *row = row_of(lane, site->number, lane->stack[lane->top].site, now);
         if (row == NULL)
             return 0;
-        suspended = (Entry){.frame = frame, .row = row, .started = now, .lane = lane->number, .suspends = 1};
+        suspended = (Entry){.frame = frame, .row = row, .started = now, .site = site->number, .lane = lane->number};
+        suspended.suspends = 1;
         suspended.awaits = site->awaits;
     }
     Row *row = row_of(lane, site->number, suspended.row->caller, now); /* it may have begun in another thread */
-    Entry *entry = row != NULL ? lane_push(lane) : NULL;
+    Entry *entry = row != NULL ? lane_above(lane) : NULL;
     if (entry == NULL)
         return 0;
     row->resumed++;
@@ -237,6 +264,7 @@ static inline int on_resume(const SiteState *site, void *frame) {
     entry->row = row;
     entry->since = now;
     entry->below = 0;
+    lane_push(lane);
     return 0;
 }
 

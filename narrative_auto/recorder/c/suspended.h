@@ -8,6 +8,7 @@
 typedef struct {
     Entry *slots; /* open addressing by frame; a free slot has no frame */
     uint32_t mask, count, oldest;
+    uint8_t boxed, in_box;
     uint64_t forgotten; /* calls for which there was no room */
 } Suspended;
 
@@ -33,8 +34,10 @@ static void suspended_remove(Suspended *table, uint32_t hole) {
 
 static int suspended_grow(Suspended *table) {
     uint32_t size = table->slots == NULL ? 256 : 2 * (table->mask + 1);
-    Entry *old = table->slots, *slots = calloc(size, sizeof *slots);
-    if (slots == NULL)
+    uint64_t at;
+    Entry *old = table->slots, *slots = table->boxed ? box_take(BLOCK_SUSPENDED, size * sizeof *slots, &at) : NULL;
+    uint8_t in_box = slots != NULL;
+    if (!in_box && (slots = calloc(size, sizeof *slots)) == NULL)
         return 0;
     uint32_t old_size = old == NULL ? 0 : table->mask + 1;
     table->slots = slots;
@@ -47,7 +50,11 @@ static int suspended_grow(Suspended *table) {
             slot = (slot + 1) & table->mask;
         slots[slot] = old[at];
     }
-    free(old);
+    if (table->in_box)
+        box_drop(old);
+    else
+        free(old);
+    table->in_box = in_box;
     return 1;
 }
 

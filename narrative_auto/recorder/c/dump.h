@@ -1,0 +1,117 @@
+/* A signal on which the process writes a copy of its black box, and goes on: for who cannot look at its memory, or wants
+   to keep a moment. What the handler does may be done in one. The program's own handler is called after ours; where it
+   puts another one, ours is put before that the next time that somebody looks (`dump_keep`). */
+
+#ifndef NARRATIVE_DUMP_H
+#define NARRATIVE_DUMP_H
+
+#include "box.h"
+#include <signal.h>
+
+#define MOST_DUMPS 1000u
+
+static struct {
+    int number; /* 0 for none */
+    struct sigaction before;
+    char *folder, *path; /* path: up to the dump's number */
+    uint32_t count;
+    volatile sig_atomic_t is_busy;
+} the_dump;
+
+static int dump_bytes(int file, const void *bytes, size_t size) {
+    for (const char *at = bytes, *end = at + size; at < end;) {
+        ssize_t count = write(file, at, (size_t)(end - at));
+        if (count < 0 && errno != EINTR)
+            return 0;
+        at += count > 0 ? count : 0;
+    }
+    return 1;
+}
+
+static void dump_say(const char *first, const char *second, const char *third) {
+    const char *texts[] = {"narrative_auto: ", first, second, third, "\n"};
+    char line[1200];
+    size_t size = 0;
+    for (size_t at = 0; at < sizeof texts / sizeof *texts; at++)
+        for (const char *one = texts[at]; *one && size < sizeof line; one++)
+            line[size++] = *one;
+    dump_bytes(2, line, size);
+}
+
+/* The path of the next dump: the number, three digits, and an ending. */
+static int dump_path(char *path, size_t room) {
+    size_t size = strlen(the_dump.path);
+    if (the_dump.count >= MOST_DUMPS || size + 8 > room)
+        return 0;
+    memcpy(path, the_dump.path, size);
+    uint32_t number = the_dump.count++;
+    for (int digit = 2; digit >= 0; digit--, number /= 10)
+        path[size + (size_t)digit] = (char)('0' + number % 10);
+    memcpy(path + size + 3, ".box", 5);
+    return 1;
+}
+
+static void dump_write(void) {
+    char path[1024];
+    if (the_box.count == 0) {
+        dump_say("there is nothing to dump: no recorded function was called yet", "", "");
+        return;
+    }
+    if (!dump_path(path, sizeof path)) {
+        dump_say("no dump was written: there are too many already, or the path is too long", "", "");
+        return;
+    }
+    if (mkdir(the_dump.folder, 0700) != 0 && errno != EEXIST)
+        dump_say("there is no folder for a dump: ", the_dump.folder, "");
+    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    BoxHeader header = *box_header();
+    header.state = BOX_COPY;
+    header.seen_ns = kernel_ns();
+    int is_written = file >= 0 && dump_bytes(file, &header, sizeof header);
+    for (uint32_t at = 0; at < the_box.count && is_written; at++) {
+        const Segment *segment = &the_box.segments[at];
+        uint64_t skipped = at == 0 ? sizeof header : 0;
+        is_written = dump_bytes(file, segment->base + skipped, segment->size - skipped);
+    }
+    if (file >= 0)
+        close(file);
+    if (is_written)
+        dump_say("dump written, to be read with: narrative recover ", path, "");
+    else
+        dump_say("the dump could not be written: ", path, "; --black-box names another folder");
+}
+
+static void on_dump_signal(int number, siginfo_t *info, void *context) {
+    int fault = errno;
+    if (!the_dump.is_busy) {
+        the_dump.is_busy = 1;
+        dump_write();
+        the_dump.is_busy = 0;
+    }
+    errno = fault;
+    const struct sigaction before = the_dump.before;
+    if (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN)
+        return;
+    if (before.sa_flags & SA_SIGINFO)
+        before.sa_sigaction(number, info, context);
+    else
+        before.sa_handler(number);
+}
+
+/* Puts our handler before whatever is there; -1 where that cannot be. */
+static int dump_keep(void) {
+    struct sigaction now;
+    if (!the_dump.number)
+        return 0;
+    if (sigaction(the_dump.number, NULL, &now) != 0)
+        return -1;
+    if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_dump_signal)
+        return 0;
+    the_dump.before = now;
+    int is_nobodys = now.sa_handler == SIG_DFL || now.sa_handler == SIG_IGN;
+    now.sa_flags = SA_SIGINFO | SA_ONSTACK | (is_nobodys ? SA_RESTART : now.sa_flags & (SA_RESTART | SA_NODEFER));
+    now.sa_sigaction = on_dump_signal;
+    return sigaction(the_dump.number, &now, NULL);
+}
+
+#endif
