@@ -353,7 +353,7 @@ def _ring(
     if size & mask or not 0 < size <= layout.RING_RECORDS or at < layout.BOX_PAGE or at + 16 * size > len(data):
         box.say(f"thread {lane}: its records cannot be read")
         return (), 0
-    words = struct.unpack_from(f"{order}{2 * size}Q", data, at)
+    words = struct.unpack_from(f"{order}{2 * min(size, written)}Q", data, at)
     # Of a live process: what was written after the number of records was read has taken the place of the oldest.
     newest = words[2 * ((written - 1) & mask)]
     records: list[tuple[int, int, int]] = []
