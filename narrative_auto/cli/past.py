@@ -116,6 +116,8 @@ def story_lines(store: StoredStories, prefix: str, width: int) -> list[Line]:
         text = f"{counted(sites, 'site')}, {counted(calls, 'call')}, own cost {story.own_cost * 100:.1f} %"
         if story.folded:
             text += f"; {thousands(story.folded)} notable stages are in the totals only"
+        if story.disordered:
+            text += f"; nesting is not sure: stacks were switched under {counted(story.disordered, 'call')}"
         lines.append([(text, "")])
     else:
         lines.append([("no totals: the end of this story was not seen", "dim")])

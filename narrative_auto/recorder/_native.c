@@ -16,6 +16,7 @@
 static PyTypeObject *recorder_type;
 
 #include "c/monitor.h"
+#include "c/nap.h"
 #include "c/probe.h"
 #include "c/readers.h"
 
@@ -259,7 +260,7 @@ static PyObject *recorder_begin_child(PyObject *self, PyObject *Py_UNUSED(none))
         }
         rows_zero(&lane->rows);
         queue_clear(&lane->notable);
-        lane->head = lane->check_at = lane->unwound_count = 0;
+        lane->head = lane->check_at = lane->unwound_count = lane->disordered = 0;
         lane->listened = 0;
         for (uint32_t at = 1; at <= lane->top; at++)
             lane->stack[at].row->calls++;
@@ -267,7 +268,7 @@ static PyObject *recorder_begin_child(PyObject *self, PyObject *Py_UNUSED(none))
     recorder_reap(recorder, 0);
     rows_zero(&recorder->retired);
     queue_clear(&recorder->retired_notable);
-    recorder->retired_records = recorder->suspended.forgotten = 0;
+    recorder->retired_records = recorder->retired_disordered = recorder->suspended.forgotten = 0;
     for (uint32_t chunk = 0; chunk < recorder->chunk_count; chunk++)
         for (uint32_t at = 0; recorder->chunks[chunk] != NULL && at < SITES_PER_CHUNK; at++)
             recorder->chunks[chunk][at].sampled = 0;
@@ -392,6 +393,7 @@ static PyMethodDef recorder_methods[] = {
 static PyGetSetDef recorder_properties[] = {
     {"lanes", recorder_lanes, NULL, NULL, NULL},
     {"records", recorder_records, NULL, NULL, NULL},
+    {"disordered", recorder_disordered, NULL, NULL, NULL},
     {"released", recorder_released, NULL, NULL, NULL},
     {"sampled", recorder_sampled, NULL, NULL, NULL},
     {"is_empty", recorder_is_empty, NULL, NULL, NULL},
@@ -419,6 +421,7 @@ static PyType_Spec recorder_spec = {
 };
 
 static void before_fork(void) {
+    nap_before_fork();
     pthread_mutex_lock(&lanes_mutex);
     box_before_fork();
 }
@@ -426,9 +429,11 @@ static void before_fork(void) {
 static void after_fork_in_parent(void) {
     box_in_parent();
     pthread_mutex_unlock(&lanes_mutex);
+    nap_in_parent();
 }
 
 static void after_fork_in_child(void) {
+    nap_in_child();
     pthread_mutex_init(&lanes_mutex, NULL);
     if (!box_in_child()) {
         current_lane = lanes_of_thread = spare_lanes = NULL;
@@ -463,7 +468,8 @@ PyMODINIT_FUNC PyInit__native(void) {
         Py_DECREF(module);
         return PyErr_NoMemory();
     }
-    int failed = add_type(module, &probe_spec, &probe_type) < 0 || add_type(module, &recorder_spec, &recorder_type) < 0;
+    int failed = add_type(module, &probe_spec, &probe_type) < 0 || add_type(module, &recorder_spec, &recorder_type) < 0
+        || add_type(module, &nap_spec, &nap_type) < 0;
 #if PY_VERSION_HEX >= 0x030c0000
     watched_slot = PyUnstable_Eval_RequestCodeExtraIndex(watched_free);
     failed = failed || watched_slot < 0 || add_type(module, &monitor_spec, &monitor_type) < 0;

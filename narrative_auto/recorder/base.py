@@ -104,6 +104,11 @@ if TYPE_CHECKING:
             ...
 
         @property
+        def disordered(self) -> int:
+            """The number of calls whose caller was left before them: stacks were switched, as greenlets are."""
+            ...
+
+        @property
         def lanes(self) -> list[int]:
             """The numbers of the lanes whose rings can be read."""
             ...
@@ -182,6 +187,10 @@ if TYPE_CHECKING:
             """Record nothing of the calling thread: it is one of ours."""
             ...
 
+        def new_nap(self) -> Nap:
+            """Return a lock, open, on which a thread of ours can sleep."""
+            ...
+
         def before_fork(self) -> None:
             """Make ready for a fork; `after_fork` or `begin_child` follows."""
             ...
@@ -200,6 +209,17 @@ if TYPE_CHECKING:
 
         def scratch(self) -> Recorder:
             """Return an empty recorder of the same kind."""
+            ...
+
+    class Nap(Protocol):
+        """A lock; see `_thread.lock`."""
+
+        def acquire(self, *, timeout: float = -1.0) -> bool:
+            """Close it, or wait for so many seconds until it is open; return whether it was."""
+            ...
+
+        def release(self) -> None:
+            """Open it."""
             ...
 
     class Monitor(Protocol):

@@ -36,11 +36,12 @@ class Lane:
         callees: per caller's site the rows of what it called.
         notable: finished calls, as `NotableCall` describes them.
         unwound: calls left by exceptions, as `PureRecorder.unwound` describes them.
+        disordered: calls whose caller was left before them.
         dropped: notable calls for which there was no room.
         wake: called, once, when there is something to tell; None when somebody listens.
     """
 
-    __slots__ = ("callees", "dropped", "head", "mask", "notable", "number", "ring", "stack", "unwound", "wake")
+    __slots__ = ("callees", "disordered", "dropped", "head", "mask", "notable", "number", "ring", "stack", "unwound", "wake")
 
     def __init__(self, number: int, records: int, wake: Callable[[], object] | None = None) -> None:
         self.number = number
@@ -52,7 +53,7 @@ class Lane:
         self.stack: list[list[Any]] = [[0, 0, [0, 0, 0, 0, 0, top, 0, 0, 0, {}], 0]]
         self.notable: list[tuple[Any, ...]] = []
         self.unwound: list[tuple[Any, ...]] = []
-        self.dropped = 0
+        self.dropped = self.disordered = 0
         self.wake = wake
 
     def row(self, number: int, caller: int, now: int) -> list[Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-    from narrative_auto.recorder.base import Monitor, Plan
+    from narrative_auto.recorder.base import Monitor, Nap, Plan
     from narrative_auto.recorder.sites import Site
 
 
@@ -92,6 +92,11 @@ class NativeRecorder(_native.Recorder):
 
     def rehearse(self) -> None:
         """Do nothing: a probe runs no Python code."""
+
+    @staticmethod
+    def new_nap() -> Nap:
+        """Return a lock on which a thread of ours can sleep; C code that forks then finds the thread asleep."""
+        return _native.Nap()
 
     def before_fork(self) -> None:
         """Do nothing: whoever forks has the GIL, so nobody is within a probe."""

@@ -101,11 +101,13 @@ def _is_failure(kind: type) -> bool:
     )
 
 
-def _find(stack: list[list[Any]], number: int) -> list[Any] | None:
+def _find(lane: Lane, number: int) -> list[Any] | None:
     """Pop and return the innermost entry of a site, with all that was left above it without an exit."""
+    stack = lane.stack
     for depth in range(len(stack) - 1, 0, -1):
         if stack[depth][NUMBER] == number:
             entry = stack[depth]
+            lane.disordered += len(stack) - depth - 1
             del stack[depth:]
             return entry
     return None
@@ -184,7 +186,7 @@ def _end(
     write(lane, now, probe.word)
     stack = lane.stack
     if entry is None:
-        entry = _find(stack, probe.number)
+        entry = _find(lane, probe.number)
     if entry is None:
         return
     row = entry[ROW]
@@ -287,7 +289,7 @@ def probe_types(
                 if entry[0] == self.number:
                     del stack[-1]  # before anything that may fail at the end of the interpreter's stack
                 else:
-                    entry = _find(stack, self.number)
+                    entry = _find(lane, self.number)
                     if entry is None:
                         return True
                 now = clock()
@@ -380,7 +382,7 @@ def probe_types(
                 if entry[0] == self.number:
                     del stack[-1]
                 else:
-                    entry = _find(stack, self.number)
+                    entry = _find(lane, self.number)
                 now = clock()
                 write(lane, now, self.word)
                 if entry is not None:

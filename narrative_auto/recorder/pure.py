@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-    from narrative_auto.recorder.base import Monitor, Plan
+    from narrative_auto.recorder.base import Monitor, Nap, Plan
 
 
 class _Retiring:
@@ -79,7 +79,7 @@ class PureRecorder:
         self._wake = wake
         self._retired: dict[tuple[int, int], Edge] = {}
         self._retired_notable: list[tuple[Any, ...]] = []
-        self._retired_records = 0
+        self._retired_records = self._retired_disordered = 0
         self._lane_count = 0
         self._lock = _thread.RLock()
         self._local = _thread._local()  # noqa: SLF001 - threading.local without importing threading
@@ -175,6 +175,7 @@ class PureRecorder:
             self._retired_notable += lane.notable
             del self._retired_notable[:-NOTABLE_LIMIT]
             self._retired_records += lane.head // WORDS_PER_RECORD
+            self._retired_disordered += lane.disordered
             lane.forget()
 
     @staticmethod
@@ -207,6 +208,11 @@ class PureRecorder:
     def records(self) -> int:
         """The number of records written so far."""
         return self._retired_records + sum(lane.head for lane in list(self._lanes)) // WORDS_PER_RECORD
+
+    @property
+    def disordered(self) -> int:
+        """The number of calls whose caller was left before them."""
+        return self._retired_disordered + sum(lane.disordered for lane in list(self._lanes))
 
     def drain(self) -> tuple[list[NotableCall], int]:
         """Return the notable calls since the last drain, by their end, and how many were dropped."""
@@ -258,6 +264,11 @@ class PureRecorder:
         """Return how many calls a lane's shadow stack holds."""
         return len(self._lane(number).stack) - 1
 
+    @staticmethod
+    def new_nap() -> Nap:
+        """Return a lock on which a thread of ours can sleep."""
+        return _thread.allocate_lock()
+
     def before_fork(self) -> None:
         """Let no other thread hold our lock while the process forks; `after_fork` or `begin_child` follows."""
         self._lock.acquire()
@@ -274,11 +285,12 @@ class PureRecorder:
         lane = self._lane_here()
         self._lanes = [lane] if lane is not None else []
         self._lane_count = len(self._lanes)
-        self._retired, self._retired_notable, self._retired_records = {}, [], 0
+        self._retired, self._retired_notable = {}, []
+        self._retired_records = self._retired_disordered = 0
         if lane is None:
             return
         lane.wake = self._wake
-        lane.head, lane.notable, lane.unwound, lane.dropped = 0, [], [], 0
+        lane.head, lane.notable, lane.unwound, lane.dropped, lane.disordered = 0, [], [], 0, 0
         for row in lane.rows():
             row[CALLS] = row[TOTAL] = row[SELF] = row[LONGEST] = row[RAISED] = 0
             row[ERRORS].clear()

@@ -29,7 +29,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS stories (
     story_id TEXT PRIMARY KEY, name TEXT NOT NULL, success INTEGER, duration_seconds REAL,
     started_at TEXT NOT NULL, completed_at TEXT, parent_story_id TEXT, root_story_id TEXT,
-    outcome TEXT, exit_status INTEGER, own_cost REAL, records INTEGER, folded INTEGER,
+    outcome TEXT, exit_status INTEGER, own_cost REAL, records INTEGER, folded INTEGER, disordered INTEGER,
     pid INTEGER, command TEXT, folder TEXT, python TEXT, app_roots TEXT
 );
 CREATE TABLE IF NOT EXISTS stages (
@@ -227,7 +227,7 @@ class SqliteStoryRenderer:
     def _totals(connection: sqlite3.Connection, event: StoryTotals) -> None:
         _execute(
             connection,
-            "UPDATE stories SET outcome=?, exit_status=?, own_cost=?, records=?, folded=?, app_roots=?"
+            "UPDATE stories SET outcome=?, exit_status=?, own_cost=?, records=?, folded=?, disordered=?, app_roots=?"
             " WHERE story_id=?",
             (
                 event.outcome,
@@ -235,6 +235,7 @@ class SqliteStoryRenderer:
                 event.own_cost,
                 event.records,
                 event.folded,
+                event.disordered,
                 os.pathsep.join(event.app_roots),
                 event.story_id,
             ),

@@ -41,6 +41,7 @@ class StoredStory:
     own_cost: float
     records: int
     folded: int
+    disordered: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ _COLUMNS = (
     "story_id, name, success, coalesce(outcome,''), exit_status, coalesce(duration_seconds,0.0), started_at,"
     " coalesce(completed_at,''), coalesce(parent_story_id,''), coalesce(root_story_id,''), coalesce(command,''),"
     " coalesce(folder,''), coalesce(python,''), coalesce(pid,0), coalesce(own_cost,0.0), coalesce(records,0),"
-    " coalesce(folded,0)"
+    " coalesce(folded,0), coalesce(disordered,0)"
 )
 
 

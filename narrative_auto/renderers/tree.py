@@ -102,6 +102,8 @@ def summary_line(totals: StoryTotals) -> Line:
     text += f", own cost {totals.own_cost * 100:.1f} %"
     if totals.left_plain:
         text += f", {len(totals.left_plain)} left plain"
+    if totals.disordered:
+        text += ", nesting not sure"
     return [(text, "")]
 
 

@@ -152,6 +152,7 @@ class StoryTotals:
         left_plain: (module, function or "", reason) of what was not instrumented although it was wanted.
         records, folded: records written; notable stages that are in the totals only.
         modules: modules of the application that were instrumented.
+        disordered: calls whose caller was left before them, so that their place in the tree is not sure.
         outcome: "ok", "failed", "exited" (with `exit_status`), "interrupted" or "ended" where it is not known.
     """
 
@@ -165,6 +166,7 @@ class StoryTotals:
     records: int = 0
     folded: int = 0
     modules: int = 0
+    disordered: int = 0
 
 
 @dataclass(slots=True)

@@ -79,7 +79,7 @@ class Narrator:
         self._second = (0, 0)
         self._site_second: dict[int, int] = {}
         self._completed = 0
-        self.ticker = Ticker(recorder.mute_thread, self._work, INTERVAL)
+        self.ticker = Ticker(recorder.mute_thread, self._work, INTERVAL, recorder.new_nap)
 
     def _work(self) -> bool:
         guarded("letting released functions report again", self._sample)
@@ -301,6 +301,7 @@ class Narrator:
                 self.recorder.records,
                 self._folded,
                 modules,
+                self.recorder.disordered,
             )
         )
         calls = sum(total.calls for total in totals)

@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from narrative_auto.recorder.base import Nap
+
 
 class Ticker:
     """Calls a function every so often, in a thread of its own.
@@ -23,9 +25,17 @@ class Ticker:
         prepare: called once, first, in that thread.
         work: called after each interval; the thread ends when it returns False.
         interval: seconds.
+        new_nap: makes the lock on which it sleeps.
     """
 
-    def __init__(self, prepare: Callable[[], object], work: Callable[[], bool], interval: float) -> None:
+    def __init__(
+        self,
+        prepare: Callable[[], object],
+        work: Callable[[], bool],
+        interval: float,
+        new_nap: Callable[[], Nap] = _thread.allocate_lock,
+    ) -> None:
+        self._new_nap = new_nap
         self._prepare = prepare
         self._work = work
         self._interval = interval
@@ -37,7 +47,7 @@ class Ticker:
         self._running = False
         self._native_id = 0
         self._starting = _thread.allocate_lock()
-        self._wake = _thread.allocate_lock()
+        self._wake: Nap = _thread.allocate_lock()
         self._gone = _thread.allocate_lock()
 
     def start(self) -> None:
@@ -47,14 +57,14 @@ class Ticker:
         try:
             if self._running or self._closed:
                 return
-            self._wake = _thread.allocate_lock()
+            self._wake = self._new_nap()
             self._gone = _thread.allocate_lock()
             self._wake.acquire()
             self._gone.acquire()
             _thread.start_new_thread(self._run, (self._wake, self._gone))
             self._running = True
         except RuntimeError:
-            pass
+            self._wake = _thread.allocate_lock()
         finally:
             self._starting.release()
 
@@ -73,7 +83,7 @@ class Ticker:
             if self._gone.acquire(timeout=patience):
                 _wait_until_gone(self._native_id)
 
-    def _run(self, wake: _thread.LockType, gone: _thread.LockType) -> None:
+    def _run(self, wake: Nap, gone: _thread.LockType) -> None:
         try:
             self._native_id = _thread.get_native_id()
             _block_signals()

@@ -123,6 +123,7 @@ typedef struct Lane {
     Queue notable;
     Unwound *unwound;
     uint64_t unwound_count;
+    uint64_t disordered; /* calls whose caller was left before them */
     struct Lane *next_of_owner, *next_of_thread;
     char name[64]; /* the thread's; UTF-8 */
 } Lane;
@@ -333,7 +334,7 @@ static int lane_grow(Lane *lane) {
 static void lane_reset(Lane *lane) {
     rows_clear(&lane->rows);
     queue_clear(&lane->notable);
-    lane->unwound_count = 0;
+    lane->unwound_count = lane->disordered = 0;
     lane->head = lane->check_at = 0;
     lane->top = 0;
     memset(&lane->root, 0, sizeof lane->root);
@@ -475,6 +476,7 @@ static inline Entry *lane_pop(Lane *lane, void *frame, uint32_t site) {
     for (uint32_t at = lane->top; at > 0; at--) {
         entry = &lane->stack[at];
         if (entry->frame == frame && entry->site == site) {
+            lane->disordered += lane->top - at;
             lane->top = at - 1;
             return entry;
         }

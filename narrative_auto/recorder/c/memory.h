@@ -19,7 +19,7 @@ struct Recorder {
     uint32_t lane_count; /* how many there ever were */
     Rows retired;
     Queue retired_notable;
-    uint64_t retired_records;
+    uint64_t retired_records, retired_disordered;
     Suspended suspended;
     uint32_t reading;   /* how many are walking through lanes: allocating may run other code */
     double budget;      /* the share of the process's CPU time that records may take; 0 for any */
@@ -129,6 +129,7 @@ static void recorder_reap(Recorder *recorder, uint32_t kept) {
             queue_add(&recorder->retired_notable, &lane->notable.calls[at]);
         recorder->retired_notable.dropped += lane->notable.dropped;
         recorder->retired_records += lane->head;
+        recorder->retired_disordered += lane->disordered;
     }
     suspended_leave(recorder);
     while (leaving != NULL) {

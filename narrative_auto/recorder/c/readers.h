@@ -208,6 +208,13 @@ static PyObject *recorder_records(PyObject *self, void *Py_UNUSED(closure)) {
     return PyLong_FromUnsignedLongLong(all_records((Recorder *)self));
 }
 
+static PyObject *recorder_disordered(PyObject *self, void *Py_UNUSED(closure)) {
+    uint64_t count = ((Recorder *)self)->retired_disordered;
+    for (const Lane *lane = ((Recorder *)self)->lanes; lane != NULL; lane = lane->next_of_owner)
+        count += lane->disordered;
+    return PyLong_FromUnsignedLongLong(count);
+}
+
 static PyObject *sites_where(const Recorder *recorder, int (*holds)(const SiteState *)) {
     PyObject *list = PyList_New(0);
     for (uint32_t chunk = 0; list != NULL && chunk < recorder->chunk_count; chunk++)
