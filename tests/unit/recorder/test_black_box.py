@@ -20,7 +20,7 @@ from tests.conftest import RECORDER
 pytestmark = pytest.mark.skipif(RECORDER == "pure", reason="the recorder in Python has no black box")
 
 WRITER = """
-import os, sys, threading
+import os, sys, threading, time
 from narrative_auto.recorder.layout import RESUME, RETURN, START, UNWIND, YIELD
 from narrative_auto.recorder.native import NativeRecorder
 
@@ -38,6 +38,7 @@ def main():
     for _ in range(40): call()
     waiting = wait(); next(waiting)
     thread = threading.Thread(target=work, name="wörk 2"); thread.start(); thread.join()
+    while len(os.listdir("/proc/self/task")) > 1: time.sleep(0.001)
     last()
 def last():
     not inner[0]
