@@ -1,7 +1,9 @@
-"""`python -m benchmarks [--quick] [calls|imports|budget]`: what recording costs, plain and under each engine.
+"""`python -m benchmarks [--quick] [calls|imports|programs|processes]`: what recording costs, and what others' tools do.
 
-Every figure comes from processes that run plain and instrumented in turn. The tables show the minimum and the median
-over all of them, with the ratio to plain; a wide spread between the two says that the machine was busy.
+In each round all ways run one after the other, each in a process of its own. A figure is the minimum over the rounds,
+by that of plain; in brackets the least and the most of the rounds: far from each other where the machine was busy. The
+results go to `benchmarks/results/`, the table to `docs/performance.md`, and where a figure is missed the exit status is
+1.
 """
 
 from __future__ import annotations
@@ -9,25 +11,38 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import budget, calls, imports
+from benchmarks import calls, imports, programs, whole_processes
+from benchmarks.results import Results, write_page
+
+PARTS = {
+    "calls": calls.main,
+    "imports": imports.main,
+    "programs": programs.main,
+    "processes": whole_processes.main,
+}
 
 
-def main() -> None:
-    """Print the tables."""
+def main() -> int:
+    """Measure, and say what was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer processes and rounds")
-    parser.add_argument("--recorder", choices=["native", "pure"], default="native", help="native unless given")
-    parser.add_argument("what", nargs="?", choices=["calls", "imports", "budget"], help="only these tables")
+    parser.add_argument("--quick", action="store_true", help="fewer processes and programs, under 3 minutes")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=", ".join(PARTS))
     chosen = parser.parse_args()
-    version = ".".join(map(str, sys.version_info[:3]))
-    print(f"CPython {version}, {chosen.recorder} recorder; every call recorded, but where a budget is named")
-    if chosen.what in {None, "calls"}:
-        calls.main(*((2, 3) if chosen.quick else (5, 10)), chosen.recorder)
-    if chosen.what in {None, "imports"}:
-        imports.main(3 if chosen.quick else 21, chosen.recorder)
-    if chosen.what in {None, "budget"}:
-        budget.main(*((1, 4) if chosen.quick else (3, 6)), chosen.recorder)
+    print(f"CPython {'.'.join(map(str, sys.version_info[:3]))}; every call recorded, but where a budget is named")
+    results = Results(chosen.quick)
+    for part in chosen.parts or PARTS:
+        PARTS[part](results)
+    if not chosen.parts:
+        print(f"\nwritten to {results.write()}")
+        if not chosen.quick:
+            write_page()
+    print()
+    for figure in results.missed:
+        print(f"missed: {figure.line().strip()}")
+    for fault in results.faults:
+        print(f"fault: {fault}")
+    print(f"{len(results.figures)} figures, {len(results.missed)} missed, {len(results.faults)} faults")
+    return int(bool(results.missed or results.faults))
 
 
-if __name__ == "__main__":
-    main()
+sys.exit(main())

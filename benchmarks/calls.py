@@ -1,13 +1,22 @@
-"""What calls cost: an empty function in a loop, and pyperformance's richards."""
+"""What calls cost: an empty function in a loop, and pyperformance's richards, also by slower recorders and peers."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks.processes import ENGINES, in_turn, table
+from benchmarks.processes import BEST_ENGINE, PLAIN, PURE, RECORDED, SETTRACE, in_turn, peers
+from benchmarks.results import Figure
 from benchmarks.workloads import find_pyperformance
+
+if TYPE_CHECKING:
+    from benchmarks.processes import Times, Way
+    from benchmarks.results import Results
+
+NATIVE_NS, PURE_NS = 25.0, 400.0
+"""What an empty call may cost more, in ns: by the compiled recorder, and by the one in Python."""
 
 RICHARDS = """
 import sys, time
@@ -23,7 +32,7 @@ for _ in range(int(sys.argv[1])):
 EMPTY = """
 import sys, time
 from functions import empty, rounds
-number = 200_000
+number = int(sys.argv[2])
 rounds(number)
 for _ in range(int(sys.argv[1])):
     before = time.perf_counter()
@@ -38,8 +47,10 @@ def rounds(number):
 """
 
 
-def main(processes: int, rounds: int, recorder: str) -> None:
-    """Print both tables."""
+def main(results: Results) -> None:
+    """Measure both."""
+    processes, rounds = (2, 3) if results.quick else (7, 10)
+    fast, slow = [*RECORDED, *peers("viztracer", "cProfile")], [SETTRACE, PURE, *peers("logfire", "runtime-narrative")]
     source = find_pyperformance("richards")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -47,7 +58,25 @@ def main(processes: int, rounds: int, recorder: str) -> None:
         (folder / "richards.py").write_text(RICHARDS, "utf-8")
         (folder / "functions.py").write_text(FUNCTIONS, "utf-8")
         (folder / "calls.py").write_text(EMPTY, "utf-8")
-        times = in_turn(folder, processes, ["richards.py", str(rounds)], ENGINES, recorder)
-        table(f"richards, one round ({processes} processes of {rounds})", times, ("ms", 1e3))
-        times = in_turn(folder, processes, ["calls.py", str(rounds)], ENGINES, recorder)
-        table(f"an empty call and its loop ({processes} processes of {rounds} times 200,000)", times, ("ns", 1e9))
+        print(f"\nan empty call, ns more than plain, {processes} processes each")
+        _empty(results, in_turn(folder, processes, ["calls.py", str(rounds), "200000"], fast), fast)
+        _empty(results, in_turn(folder, min(processes, 3), ["calls.py", "3", "5000"], slow), slow)
+        print("\nrichards, wall clock")
+        slow = [SETTRACE, PURE]
+        for ways, many in ((RECORDED, processes), (slow, min(processes, 2))):
+            times = in_turn(folder, many, ["richards.py", str(rounds)], ways)
+            for way in ways:
+                results.ratio("richards", way.name, *(list(map(min, times[one])) for one in (way, PLAIN)))
+
+
+def _empty(results: Results, times: Times, ways: list[Way]) -> None:
+    plain = list(map(min, times[PLAIN]))
+    for way in ways:
+        added = [(min(one) - other) * 1e9 for one, other in zip(times[way], plain, strict=True)]
+        value = (min(map(min, times[way])) - min(plain)) * 1e9
+        limit = None
+        if way in RECORDED and way.engine == BEST_ENGINE:
+            limit = NATIVE_NS
+        elif way == PURE:
+            limit = PURE_NS
+        results.add(Figure("an empty call, added", way.name, value, min(added), max(added), "ns", limit))

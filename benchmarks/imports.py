@@ -17,12 +17,16 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.processes import ENGINES, in_turn, run, table
+from benchmarks.processes import BEST_ENGINE, PLAIN, RECORDED, in_turn, run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from benchmarks.processes import Times
+    from benchmarks.results import Results
 
 COUNT = 50
+
+COLD, WARM = 2.0, 1.15
+"""The figures to reach by the engine that `auto` takes."""
 
 TIMED = """
 import gc, importlib, sys, time
@@ -59,8 +63,9 @@ def make_package(folder: Path) -> list[str]:
     return ["fifty", *names[: COUNT - 1]]
 
 
-def main(rounds: int, recorder: str, engines: Sequence[str] = ENGINES) -> None:
-    """Print a table for cold and one for warm caches."""
+def main(results: Results) -> None:
+    """Measure with cold and with warm caches."""
+    processes = 3 if results.quick else 21
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         arguments = ["timed.py", *make_package(folder)]
@@ -70,12 +75,17 @@ def main(rounds: int, recorder: str, engines: Sequence[str] = ENGINES) -> None:
             for cache in folder.rglob("__pycache__"):
                 shutil.rmtree(cache)
 
-        for engine in engines:
-            run(folder, engine, arguments, recorder)  # what the launcher itself needs is compiled
-        times = in_turn(folder, rounds, arguments, engines, recorder, clear)
-        table(f"import of {COUNT} modules, no cache ({rounds} processes)", times, ("ms", 1e3), 2.0)
+        for way in RECORDED:
+            run(folder, way, arguments)  # what the launcher itself needs is compiled
+        print(f"\nimport of {COUNT} modules, {processes} processes each")
+        _figures(results, "import, no cache", in_turn(folder, processes, arguments, RECORDED, clear), COLD)
         clear()
-        for engine in engines:
-            run(folder, engine, arguments, recorder)
-        times = in_turn(folder, rounds, arguments, engines, recorder)
-        table(f"import of {COUNT} modules, all caches there ({rounds} processes)", times, ("ms", 1e3), 1.15)
+        for way in RECORDED:
+            run(folder, way, arguments)
+        _figures(results, "import, all caches there", in_turn(folder, processes, arguments, RECORDED), WARM)
+
+
+def _figures(results: Results, what: str, times: Times, limit: float) -> None:
+    for way in RECORDED:
+        values, plain = ([seconds[0] for seconds in times[one]] for one in (way, PLAIN))
+        results.ratio(what, way.name, values, plain, limit if way.engine == BEST_ENGINE else None)

@@ -1,11 +1,13 @@
-"""Runs programs plain and under each engine in turn, in processes of their own, and keeps the seconds they print."""
+"""Runs programs in several ways in turn, each in a process of its own, and keeps the seconds that they print."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import statistics
+import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,71 +16,89 @@ from narrative_auto.instrument.engines.choice import BEST
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-PLAIN = "plain"
-ENGINES = ["rewrite", "settrace"] if sys.version_info < (3, 12) else ["rewrite", "monitoring", "settrace"]
+UNDER_PEER = Path(__file__).with_name("under_peer.py")
 
-Times = dict[str, list[float]]
-"""Seconds by engine, `PLAIN` among them."""
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a program is run: plain, recorded by this package, or under somebody else's tool.
+
+    Attributes:
+        name: how the tables call it.
+        engine, recorder, budget: as for narrative-run; no engine for a program that is not recorded by us.
+        peer: what `under_peer.py` knows; "" for none.
+    """
+
+    name: str
+    engine: str = ""
+    recorder: str = "native"
+    budget: str = "off"
+    peer: str = ""
+
+
+PLAIN = Way("plain")
+ENGINES = ["rewrite"] if sys.version_info < (3, 12) else ["rewrite", "monitoring"]
+BEST_ENGINE = BEST[sys.version_info[:2]]
+"""What `--engine auto` takes on this interpreter."""
+
+RECORDED = [Way(engine, engine) for engine in ENGINES]
+BUDGETED = [Way(f"{engine}, 3%", engine, budget="3%") for engine in ENGINES]
+SETTRACE = Way("settrace", "settrace")
+PURE = Way("rewrite, pure", "rewrite", "pure")
+
+
+def peers(*names: str) -> list[Way]:
+    """Return ways to run under those tools of others that are installed."""
+    modules = {"runtime-narrative": "runtime_narrative"}
+    return [
+        Way(name, peer=name) for name in names if importlib.util.find_spec(modules.get(name, name)) is not None
+    ]
+
+
+Times = dict[Way, list[list[float]]]
+"""What each process printed, by way; process number n of each way ran in the same round."""
+
+
+def command(way: Way, arguments: Sequence[str], include: Sequence[str] = (), store: str = "off") -> list[str]:
+    """Return the command line that runs a script in some way."""
+    if way.peer:
+        return [sys.executable, str(UNDER_PEER), way.peer, *arguments]
+    if not way.engine:
+        return [sys.executable, *arguments]
+    launcher = str(Path(sys.executable).parent / "narrative-run")
+    options = ["--engine", way.engine, "--recorder", way.recorder, "--budget", way.budget, "--store", store]
+    options += ["--tell", "nothing", *(f"--include={pattern}" for pattern in include)]
+    return [launcher, *options, sys.executable, *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment without what could change the ways."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("NARRATIVE", "PYTHON"))}
 
 
 def run(
-    folder: Path, engine: str, arguments: Sequence[str], recorder: str, budget: str = "off", include: Sequence[str] = ()
+    folder: Path, way: Way, arguments: Sequence[str], include: Sequence[str] = (), store: str = "off"
 ) -> list[float]:
-    """Run a Python command once, plain or under an engine, and return the seconds that it printed, one a line."""
-    command = [sys.executable, *arguments]
-    if engine != PLAIN:
-        launcher = Path(sys.executable).parent / "narrative-run"
-        options = [
-            "--engine",
-            engine,
-            "--recorder",
-            recorder,
-            "--budget",
-            budget,
-            "--tell",
-            "nothing",
-            "--store",
-            "off",
-        ]
-        options += [f"--include={pattern}" for pattern in include]
-        command = [str(launcher), *options, *command]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("NARRATIVE", "PYTHON"))}
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
-    if done.returncode or (engine != PLAIN and done.stderr):  # another engine or recorder may have taken its place
-        sys.exit(f"benchmarks: {' '.join(command)} failed or is not what was asked for:\n{done.stderr}")
-    return [float(line) for line in done.stdout.split()]
+    """Run a script once and return the seconds that it printed, one a line."""
+    line = command(way, arguments, include, store)
+    done = subprocess.run(line, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode or (way.engine and done.stderr):  # another engine or recorder may have taken its place
+        sys.exit(f"benchmarks: {' '.join(line)} failed or is not what was asked for:\n{done.stderr}")
+    # Some tools of others print as well.
+    return [float(line) for line in done.stdout.splitlines() if re.fullmatch(r"\d+\.\d+(e-\d+)?", line)]
 
 
 def in_turn(
     folder: Path,
-    rounds: int,
+    processes: int,
     arguments: Sequence[str],
-    engines: Sequence[str],
-    recorder: str,
+    ways: Sequence[Way],
     before: Callable[[], None] = lambda: None,
 ) -> Times:
-    """Run plain and under each engine, one after the other, so often; `before` is called before each process."""
-    times: Times = {engine: [] for engine in [PLAIN, *engines]}
-    for _ in range(rounds):
-        for engine in times:
+    """Run a script plain and in each way, one after the other, so often; `before` is called before each process."""
+    times: Times = {way: [] for way in [PLAIN, *ways]}
+    for _ in range(processes):
+        for way in times:
             before()
-            times[engine] += run(folder, engine, arguments, recorder)
+            times[way].append(run(folder, way, arguments))
     return times
-
-
-def table(title: str, times: Times, unit: tuple[str, float], figure: float | None = None) -> None:
-    """Print one row an engine: minimum and median, each with its ratio to plain; and the ratio to reach by `auto`."""
-    name, scale = unit
-    print(f"\n{title}")
-    print(f"{'':14}{'minimum':>12}{'ratio':>8}{'median':>14}{'ratio':>8}")
-    for engine, seconds in times.items():
-        cells = []
-        for pick in (min, statistics.median):
-            value, plain = pick(seconds), pick(times[PLAIN])
-            ratio = "" if engine == PLAIN else f"{value / plain:.2f}"
-            cells.append(f"{value * scale:>10.1f} {name}{ratio:>8}")
-        print(f"  {engine:12}{cells[0]}  {cells[1]}")
-    best = BEST[sys.version_info[:2]]
-    if figure is not None and best in times:
-        reached = min(times[best]) / min(times[PLAIN])
-        print(f"  to reach with {best}, which auto takes: {figure}; {'reached' if reached <= figure else 'missed'}")

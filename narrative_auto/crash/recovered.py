@@ -106,6 +106,8 @@ class Recovered:
         if moment is not None:
             parts.append(f"last record {moment:%H:%M:%S}.{moment.microsecond // 1000:03} UTC")
         lines: list[Line] = [[(", ".join(parts), "")]] if parts else []
+        if box.sampled:
+            lines.append([(f"{counted(box.sampled, 'function')} sampled to keep the budget: not all calls are here", "")])
         if self._how() == "ended without goodbye":
             lines.append([("cause not recorded: a signal (SIGKILL, SIGSEGV), out of memory, or os._exit", "")])
         return lines
@@ -188,6 +190,7 @@ class Recovered:
             "last_record": _iso(box.wall(box.last_record_ns)),
             "last_seen": _iso(box.wall(box.seen_ns)),
             "last_seen_ns": box.seen_ns,
+            "sampled": box.sampled,
             "lanes": [self._lane_member(lane, None if everything else KEPT_RECORDS) for lane in box.lanes],
             "suspended": [[self._call_member(call) for call in task] for task in box.tasks],
             "problems": self._all_problems(),

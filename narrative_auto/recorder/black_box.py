@@ -104,6 +104,7 @@ class BlackBox:
         identity: what is known of the run; empty where that cannot be read.
         clock_ns, wall_ns: the same moment by the monotonic and by the wall clock; 0 where that cannot be read.
         seen_ns: ns of the monotonic clock when the process is known to have lived last.
+        sampled: functions that were released at least once to keep the budget, so not all of their calls are here.
         sites: by number.
         lanes: in the order in which the threads first recorded.
         tasks: chains of suspended calls, outermost first.
@@ -117,6 +118,7 @@ class BlackBox:
     clock_ns: int = 0
     wall_ns: int = 0
     seen_ns: int = 0
+    sampled: int = 0
     sites: dict[int, BoxSite] = field(default_factory=dict)
     lanes: list[BoxLane] = field(default_factory=list)
     tasks: list[tuple[BoxCall, ...]] = field(default_factory=list)
@@ -235,7 +237,7 @@ def _header(box: BlackBox, data: bytes) -> str:
     if not order:
         return ""
     values = struct.unpack_from(order + layout.HEADER, data)
-    _, _, version, box.pid, state, size, box.clock_ns, box.wall_ns, box.seen_ns, length = values
+    _, _, version, box.pid, state, size, box.clock_ns, box.wall_ns, box.seen_ns, length, box.sampled = values
     box.state = state if state in {layout.OPEN, layout.ENDED, layout.COPY} else 0
     if version != layout.BOX_VERSION:
         box.say(f"it has version {version} of the format, and this is for version {layout.BOX_VERSION}")

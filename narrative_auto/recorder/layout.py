@@ -38,9 +38,9 @@ BOX_PAGE = 4_096
 BYTE_ORDER = 0x01020304
 """What the header's second number reads as in the right byte order."""
 
-HEADER = "8sIIIIQQQQI"
+HEADER = "8sIIIIQQQQII"
 """Magic, byte order, version, process, state, bytes, ns of the monotonic clock and of the wall clock at one moment,
-ns of the monotonic clock when the process was seen alive last, length of the identity."""
+ns of the monotonic clock when the process was seen alive last, length of the identity, functions that were released at least once."""
 
 IDENTITY_AT = 64
 """Where the identity begins in the header: a JSON object with what is known of the run."""

@@ -47,7 +47,7 @@ typedef struct {
     uint64_t size;
     uint64_t clock_ns, wall_ns; /* the same moment by both clocks */
     uint64_t seen_ns; /* when the process was seen alive last; of a copy: when it was made */
-    uint32_t identity_size, unused;
+    uint32_t identity_size, sampled; /* sampled: sites that were released at least once */
     char identity[BOX_IDENTITY]; /* JSON */
 } BoxHeader;
 
@@ -251,6 +251,12 @@ static void *box_take(uint32_t kind, uint64_t size, uint64_t *at) {
 
 /* What nobody uses any more. */
 static void box_drop(void *memory) { ((Block *)memory - 1)->kind = BLOCK_FREE; }
+
+/* One more site was released. */
+static void box_note_sampled(void) {
+    if (the_box.count)
+        box_header()->sampled++;
+}
 
 /* The process is alive. */
 static void box_beat(void) {

@@ -170,6 +170,8 @@ static int release_sites(Recorder *recorder, uint64_t passed) {
             unknown = 1;
             continue;
         }
+        if (!site->sampled)
+            box_note_sampled();
         site->silent |= BY_GOVERNOR;
         site->sampled = released = 1;
         left -= (double)site->records * recorder->record_ns;

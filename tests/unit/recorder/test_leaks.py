@@ -37,6 +37,7 @@ class Entries:
         self.thrown = NativeRecorder(0)  # where each failure is notable
         site = self.thrown.sites.add("shop", "fails", "store.py", 50, "function")
         self.failing = self.thrown.probes(site, (START, UNWIND))
+        self.call()
 
     def call(self) -> None:
         not self.start  # noqa: B018 - what an instrumented function does
@@ -123,10 +124,9 @@ def monitored() -> Iterator[tuple[str, Callable[[], object]]]:
 
 def entries() -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield each entry point with what calls it."""
-    one = Entries()
     for name, value in vars(Entries).items():
         if not name.startswith("_"):
-            yield name, value.__get__(one)
+            yield name, value.__get__(Entries())
     yield from monitored()
 
 

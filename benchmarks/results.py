@@ -1,0 +1,131 @@
+"""Figures: what was measured, what is to be reached, and whether it was; as lines, as JSON, as tables of a page."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import statistics
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+BEGIN, END = "<!-- begin: python -m benchmarks -->", "<!-- end -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number.
+
+    Attributes:
+        what: what was measured: "budget: richards", "an empty call".
+        way: how it was run: "rewrite, 3%".
+        value: a ratio to plain, or in `unit`.
+        least, most: over the rounds, in each of which all ways ran one after the other.
+        unit: "" for a ratio.
+        limit: the figure to reach; None where there is none for this way.
+    """
+
+    what: str
+    way: str
+    value: float
+    least: float
+    most: float
+    unit: str = ""
+    limit: float | None = None
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether there is a figure to reach, and it is not."""
+        return self.limit is not None and not self.value <= self.limit
+
+    def line(self) -> str:
+        """Return it as a line."""
+        unit = f" {self.unit}" if self.unit else ""
+        text = f"  {self.what:34} {self.way:20} {self.value:>8.2f}{unit:4} ({self.least:.2f} to {self.most:.2f})"
+        if self.limit is None:
+            return text
+        return f"{text}  {'MISSED' if self.is_missed else 'reached'}: {self.limit:g}"
+
+
+@dataclass(slots=True)
+class Results:
+    """All figures of one run on one interpreter."""
+
+    quick: bool
+    figures: list[Figure] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def add(self, figure: Figure) -> None:
+        """Take in a figure and print it."""
+        self.figures.append(figure)
+        print(figure.line(), flush=True)
+
+    def ratio(self, what: str, way: str, values: list[float], plain: list[float], limit: float | None = None) -> float:
+        """Take in a ratio: minimum to minimum; the spread is that of the rounds. Return it."""
+        rounds = [one / other for one, other in zip(values, plain, strict=True)]
+        value = min(values) / min(plain)
+        self.add(Figure(what, way, value, min(rounds), max(rounds), "", limit))
+        return value
+
+    def fault(self, text: str) -> None:
+        """Take in something that is not as it must be."""
+        self.faults.append(text)
+        print(f"  FAULT: {text}", flush=True)
+
+    @property
+    def missed(self) -> list[Figure]:
+        """The figures that were not reached."""
+        return [figure for figure in self.figures if figure.is_missed]
+
+    def write(self) -> Path:
+        """Write the figures as JSON; return the path."""
+        RESULTS.mkdir(exist_ok=True)
+        version = ".".join(map(str, sys.version_info[:2]))
+        content = {
+            "python": platform.python_version(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} processors",
+            "quick": self.quick,
+            "figures": [asdict(figure) for figure in self.figures],
+            "faults": self.faults,
+        }
+        path = RESULTS / f"{version}{'-quick' if self.quick else ''}.json"
+        path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        return path
+
+
+def geometric_mean(values: list[float]) -> float:
+    """Return the geometric mean of ratios."""
+    return math.exp(statistics.fmean(map(math.log, values)))
+
+
+def write_page() -> None:
+    """Put a table of all results that there are into the page about them."""
+    found = [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob("3.*[0-9].json"))]
+    versions = [one["python"] for one in found]
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for one in found:
+        for figure in (Figure(**values) for values in one["figures"]):
+            text = f"{figure.value:.2f}{' ' + figure.unit if figure.unit else ''}"
+            if figure.limit is not None:
+                text = f"**{text}** (missed)" if figure.is_missed else f"{text} (reached)"
+            cells.setdefault((figure.what, figure.way), {})[one["python"]] = text
+    limits = {
+        (values["what"], values["way"]): values["limit"] for one in found for values in one["figures"]
+        if values["limit"] is not None
+    }
+    lines = [
+        f"| what | how | to reach | {' | '.join(versions)} |",
+        f"| --- | --- | --- | {' | '.join('---' for _ in versions)} |",
+    ]
+    for (what, way), of_version in cells.items():
+        limit = limits.get((what, way))
+        row = [what, way, f"{limit:g}" if limit is not None else ""]
+        lines.append(f"| {' | '.join([*row, *(of_version.get(version, '–') for version in versions)])} |")
+    page = PAGE.read_text("utf-8")
+    before, _, rest = page.partition(BEGIN)
+    after = rest.partition(END)[2]
+    PAGE.write_text(f"{before}{BEGIN}\n{chr(10).join(lines)}\n{END}{after}", "utf-8")
