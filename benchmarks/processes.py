@@ -50,9 +50,7 @@ PURE = Way("rewrite, pure", "rewrite", "pure")
 def peers(*names: str) -> list[Way]:
     """Return ways to run under those tools of others that are installed."""
     modules = {"runtime-narrative": "runtime_narrative"}
-    return [
-        Way(name, peer=name) for name in names if importlib.util.find_spec(modules.get(name, name)) is not None
-    ]
+    return [Way(name, peer=name) for name in names if importlib.util.find_spec(modules.get(name, name)) is not None]
 
 
 Times = dict[Way, list[list[float]]]

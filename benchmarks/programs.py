@@ -67,10 +67,10 @@ def _steady(
     steady: dict[Way, list[float]] = {way: [] for way in [PLAIN, *ways]}
     for number in range(processes):
         names: dict[Way, set[str]] = {}
-        for way in steady:
+        for way, times in steady.items():
             store = folder / f"store-{Path(script).parent.name}-{ways.index(way) if way in ways else 'plain'}-{number}"
-            times = run(folder, way, [script, str(count)], include, str(store) if way.engine else "off")
-            steady[way].append(min(times[SETTLED:]))
+            printed = run(folder, way, [script, str(count)], include, str(store) if way.engine else "off")
+            times.append(min(printed[SETTLED:]))
             if way.engine:
                 names[way] = _check(results, store / "stories.db", program, way, workloads.suspending(script, include))
         for way in BUDGETED:
@@ -104,4 +104,6 @@ def _compare(results: Results, ratios: dict[Way, list[float]]) -> None:
     for way in RECORDED:
         shares = [(ours - 1) / (theirs - 1) for ours, theirs in zip(ratios[way], viztracer, strict=True)]
         limit = SHARE_OF_VIZTRACER if way.engine == BEST_ENGINE else None
-        results.add(Figure("added cost, of viztracer's: worst", way.name, max(shares), min(shares), max(shares), "", limit))
+        results.add(
+            Figure("added cost, of viztracer's: worst", way.name, max(shares), min(shares), max(shares), "", limit)
+        )

@@ -114,7 +114,9 @@ def write_page() -> None:
                 text = f"**{text}** (missed)" if figure.is_missed else f"{text} (reached)"
             cells.setdefault((figure.what, figure.way), {})[one["python"]] = text
     limits = {
-        (values["what"], values["way"]): values["limit"] for one in found for values in one["figures"]
+        (values["what"], values["way"]): values["limit"]
+        for one in found
+        for values in one["figures"]
         if values["limit"] is not None
     }
     lines = [

@@ -1,6 +1,6 @@
 """Runs a script under somebody else's tool, as its documentation says, and with as little as it can do.
 
-    python under_peer.py PEER SCRIPT [ARG]...
+python under_peer.py PEER SCRIPT [ARG]...
 """
 
 from __future__ import annotations

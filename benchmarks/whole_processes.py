@@ -62,7 +62,12 @@ def main(results: Results) -> None:
 
 
 def _differences(
-    results: Results, what: str, way: str, plain: Callable[[], float], other: Callable[[], float], processes: int,
+    results: Results,
+    what: str,
+    way: str,
+    plain: Callable[[], float],
+    other: Callable[[], float],
+    processes: int,
     limit: float,
 ) -> None:
     pairs = [(plain(), other()) for _ in range(processes)]
@@ -85,17 +90,29 @@ def _start(results: Results, folder: Path, processes: int) -> None:
         site = next(place.glob("lib/python*/site-packages"))
         (site / "here.pth").write_text(f"{sysconfig.get_path('purelib')}\n{Path.cwd()}\n", "utf-8")
     python = str(with_hook / "bin" / "python")
-    subprocess.run([python, "-m", "narrative_auto", "install"], check=True, stdout=subprocess.DEVNULL, env=environment())
+    subprocess.run(
+        [python, "-m", "narrative_auto", "install"], check=True, stdout=subprocess.DEVNULL, env=environment()
+    )
     line, plain = [python, "-c", "pass"], [str(without / "bin" / "python"), "-c", "pass"]
     for one in (line, plain):
         _timed(one, folder, NARRATIVE_AUTO="1")
     _differences(
-        results, "start-up: python -c pass", "NARRATIVE_AUTO=1",
-        lambda: _timed(plain, folder), lambda: _timed(line, folder, NARRATIVE_AUTO="1"), processes, START_MS,
+        results,
+        "start-up: python -c pass",
+        "NARRATIVE_AUTO=1",
+        lambda: _timed(plain, folder),
+        lambda: _timed(line, folder, NARRATIVE_AUTO="1"),
+        processes,
+        START_MS,
     )
     _differences(
-        results, "start-up: python -c pass", "hook, not asked for",
-        lambda: _timed(plain, folder), lambda: _timed(line, folder), processes, HOOK_MS,
+        results,
+        "start-up: python -c pass",
+        "hook, not asked for",
+        lambda: _timed(plain, folder),
+        lambda: _timed(line, folder),
+        processes,
+        HOOK_MS,
     )
 
 
@@ -109,8 +126,13 @@ def _end(results: Results, folder: Path, processes: int) -> None:
         return time.monotonic() - float(done.stdout)
 
     _differences(
-        results, "end, after 10^6 calls", way.name,
-        lambda: from_last_line(PLAIN), lambda: from_last_line(way), min(processes, 11), EXIT_MS,
+        results,
+        "end, after 10^6 calls",
+        way.name,
+        lambda: from_last_line(PLAIN),
+        lambda: from_last_line(way),
+        min(processes, 11),
+        EXIT_MS,
     )
 
 

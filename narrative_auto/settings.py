@@ -195,7 +195,7 @@ def _parse_signal(source: str, text: str) -> int:
         return 0
     known = {name.removeprefix("SIG"): number for name, number in vars(_signal).items() if name[:3] == "SIG"}
     usable = {name: known[name] for name in ("USR1", "USR2", "HUP", "QUIT", "WINCH", "IO", "URG") if name in known}
-    number = int(text) if text.isdigit() else usable.get(text.upper().removeprefix("SIG"), 0)
+    number = int(text) if text.isdecimal() else usable.get(text.upper().removeprefix("SIG"), 0)
     if number not in usable.values():
         raise SettingError(f"{source} takes one of {', '.join(usable)}, or off, not {text!r}")
     return number

@@ -50,8 +50,8 @@ def show(box: BlackBox, *, everything: bool, as_json: bool) -> None:
 
 def take_in(db: str, here: str) -> None:
     """Take what dead processes have left behind into the store that is about to be shown; a fault of that is none."""
-    store = (
-        (db if os.path.isdir(db) else os.path.dirname(os.path.abspath(db))) if db else store_folder.find_upwards(here)
-    )
-    if store is not None:
+    store: str | None = store_folder.find_upwards(here)
+    if db:
+        store = os.path.abspath(db) if os.path.isdir(db) else os.path.dirname(os.path.abspath(db))
+    if store is not None and (not db or os.path.basename(store) == store_folder.NAME):
         attempted(boxes.take_in, boxes.folders(current_environment(), here, store), store)

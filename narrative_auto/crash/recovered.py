@@ -94,7 +94,9 @@ class Recovered:
             lines += self._records(lane, width, everything=everything)
         lines += [[(printable(problem), "yellow")] for problem in self._all_problems()]
         if not everything:
-            lines.append([(f"all: narrative recover {box.story_id[:6] or box.path} --all   (or --json)", "dim")])
+            lines.append(
+                [(f"all: narrative recover {box.story_id[:6] or printable(box.path)} --all   (or --json)", "dim")]
+            )
         return lines
 
     def _facts(self) -> list[Line]:
@@ -107,9 +109,11 @@ class Recovered:
             parts.append(f"last record {moment:%H:%M:%S}.{moment.microsecond // 1000:03} UTC")
         lines: list[Line] = [[(", ".join(parts), "")]] if parts else []
         if box.sampled:
-            lines.append([(f"{counted(box.sampled, 'function')} sampled to keep the budget: not all calls are here", "")])
+            lines.append(
+                [(f"{counted(box.sampled, 'function')} sampled to keep the budget: not all calls are here", "")]
+            )
         if self._how() == "ended without goodbye":
-            lines.append([("cause not recorded: a signal (SIGKILL, SIGSEGV), out of memory, or os._exit", "")])
+            lines.append([("cause not recorded: SIGKILL or another signal, no memory, os._exit or exec", "")])
         return lines
 
     def _inside(self, title: str, calls: tuple[BoxCall, ...], width: int, here: str, *, everything: bool) -> list[Line]:

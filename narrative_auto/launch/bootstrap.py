@@ -257,8 +257,10 @@ class Run:
         limit = sys.getrecursionlimit()
         if limit < _ENOUGH_RECURSION:
             sys.setrecursionlimit(_ENOUGH_RECURSION)
-        guarded("telling the end of the story", self._finish)
-        self.keeping.end()
+        try:
+            guarded("telling the end of the story", self._finish)
+        finally:
+            guarded("taking the black box away", self.keeping.end)
         guarded("stopping the engines", self.engines.stop_watching)
         if limit < _ENOUGH_RECURSION:
             sys.setrecursionlimit(limit)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from narrative_auto import settings, store_folder
 from narrative_auto.errors import attempted
 from narrative_auto.recorder.black_box import BlackBox, BoxError, read, read_head
-from narrative_auto.recorder.box_folder import SUFFIX, boxes_in, default_folder, forget_old, is_written
+from narrative_auto.recorder.box_folder import SUFFIX, boxes_in, default_folder, forget_old, is_alive
 from narrative_auto.recorder.layout import OPEN
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _heads(where: Iterable[str]) -> Iterable[BlackBox]:
 
 def is_running(head: BlackBox) -> bool:
     """Return whether the process of a black box lives and writes to it."""
-    return head.state == OPEN and is_written(head.path, head.pid)
+    return head.state == OPEN and is_alive(head)
 
 
 def find(target: str, where: list[str], store: str | None) -> BlackBox:
@@ -116,27 +116,35 @@ def find_running(pid: int, where: list[str]) -> BlackBox:
 
 
 def _is_of(head: BlackBox, store: str) -> bool:
-    kept = str(head.identity.get("store", ""))
+    kept = head.fact("store").replace("\0", "")
     return (bool(kept) and os.path.realpath(kept) == os.path.realpath(store)) or head.path.startswith(store + os.sep)
 
 
 def take_in(where: Iterable[str], store: str) -> list[BlackBox]:
     """Take what dead processes have left behind into the store that it belongs to; return it."""
-    from narrative_auto.renderers.left_behind import keep_end
-
     kept = os.path.join(store, store_folder.BOXES)
+    os.makedirs(kept, mode=0o700, exist_ok=True)
     taken = []
     for folder in where:
         if folder == kept:
             continue
         for head in _heads([folder]):
-            if not _is_of(head, store) or is_running(head) or head.state != OPEN or not head.story_id:
-                continue
-            box = read(head.path)
-            keep_end(os.path.join(store, store_folder.DATABASE), box)
-            os.makedirs(kept, mode=0o700, exist_ok=True)
-            shutil.move(head.path, os.path.join(kept, os.path.basename(head.path)))
-            taken.append(box)
-    for folder in where:
-        forget_old(folder)
+            if _is_of(head, store) and head.state == OPEN and head.story_id and not is_running(head):
+                box = attempted(_take_in, head, store)
+                taken += [box] if box is not None else []
+    forget_old(kept)
     return taken
+
+
+def _take_in(head: BlackBox, store: str) -> BlackBox:
+    """Take one in; another process may be about to do the same."""
+    from narrative_auto.renderers.left_behind import keep_end
+
+    mine = f"{head.path}.{os.getpid()}"
+    os.rename(head.path, mine)
+    try:
+        box = read(mine)
+        keep_end(os.path.join(store, store_folder.DATABASE), box)
+    finally:  # what cannot be told is kept all the same
+        shutil.move(mine, os.path.join(store, store_folder.BOXES, os.path.basename(head.path)))
+    return box

@@ -7,7 +7,7 @@ import sys
 
 from narrative_auto import settings, store_folder
 from narrative_auto.errors import attempted, guarded, say
-from narrative_auto.recorder.box_folder import SUFFIX, boxes_in, default_folder
+from narrative_auto.recorder.box_folder import KEPT_BOXES, SUFFIX, boxes_in, default_folder, forget_old, namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,25 +53,33 @@ class Keeping:
         if not self.folder and not number:
             return
         facts: dict[str, str | int] = {
-            "name": narrator.story_name,
             "parent_story_id": narrator.parent_story_id,
             "root_story_id": narrator.root_story_id,
             "started_ns": narrator.started,
+            "namespace": namespace(),
             "python": sys.version.split(None, 1)[0],
-            "folder": self._program.started_in,
+            "name": narrator.story_name,
             "store": self._store,
+            "folder": self._program.started_in,
         }
+        if narrator.parent_story_id:  # there may be many of them, and nobody else to look
+            self._forget_old()
         guarded("keeping a black box", self._recorder.keep, self.folder, story_id, facts)
 
     def tell_fault(self) -> None:
         """Say, once, that there is no black box where there should be one."""
         fault = self._recorder.box_fault
         if fault:
-            say(f"there is no black box ({fault}): killed, this process leaves less behind; --black-box names a folder")
+            say(f"{fault}: killed, this process leaves less behind; --black-box names a folder")
 
     def end(self) -> None:
         """Take the black box away: the process ends well."""
         self._recorder.say_goodbye()
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        if self.folder and len(boxes_in(self.folder)) > KEPT_BOXES:
+            guarded("forgetting old black boxes", forget_old, self.folder)
 
     def forget(self, story_id: str) -> None:
         """Take away the black box of what this process was before it replaced itself by exec."""
@@ -103,5 +111,5 @@ class Keeping:
         return [
             f"narrative: {box.name} had ended without goodbye: narrative recover {box.story_id[:6]}"
             for box in take_in([self.folder], store)
-            if not box.identity.get("parent_story_id")
+            if not box.fact("parent_story_id")
         ]

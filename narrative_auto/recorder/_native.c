@@ -1,8 +1,8 @@
 /* The compiled recorder. `narrative_auto/recorder/native.py` is its face; `pure.py` its twin in Python.
 
-   clock.h: the time; box.h: memory that outlives the process; lane.h: a thread's memory; suspended.h: calls that are
+   clock.h: the time; box.h: memory that outlives the process; totals.h: what is counted; lane.h: a thread's memory; suspended.h: calls that are
    in no thread; memory.h: all of it; describe.h: what the sites are; governor.h: what is not recorded, to keep the
-   budget; recorder.h: what a transition does; probe.h with patch.h, and monitor.h with watched.h: how transitions come
+   budget; recorder.h: what a transition does; probe.h with patch.h and fill.h, and monitor.h with watched.h: how transitions come
    here, from rewritten code and from the interpreter; readers.h: how it is all read. This file: sites, threads, forks
    and the black box, and the module. */
 
@@ -15,10 +15,12 @@
 
 static PyTypeObject *recorder_type;
 
+#include "c/fill.h"
 #include "c/monitor.h"
 #include "c/nap.h"
-#include "c/probe.h"
 #include "c/readers.h"
+
+static Recorder *box_owner; /* whose memory lies in the black box */
 
 /* -- making and ending -- */
 
@@ -72,6 +74,10 @@ static void recorder_dealloc(PyObject *self) {
     queue_clear(&recorder->retired_notable);
     if (!recorder->suspended.in_box)
         free(recorder->suspended.slots);
+    else
+        box_turn(recorder->suspended.slots, BLOCK_FREE);
+    if (box_owner == recorder)
+        box_owner = NULL;
     for (uint32_t at = 0; at < recorder->chunk_count; at++)
         free(recorder->chunks[at]);
     free(recorder->chunks);
@@ -79,125 +85,7 @@ static void recorder_dealloc(PyObject *self) {
     Py_DECREF(type);
 }
 
-/* -- sites and probes -- */
-
-/* The transition at an index of a sequence; 0 for one that the site does not have, -1 with an error. */
-static long transition_at(const SiteState *state, PyObject *transitions, Py_ssize_t at) {
-    long transition = PyLong_AsLong(PySequence_Fast_GET_ITEM(transitions, at));
-    if (transition == -1 && PyErr_Occurred())
-        return -1;
-    if (transition < START || transition > RESUME) {
-        PyErr_SetString(PyExc_ValueError, "no such transition");
-        return -1;
-    }
-    return state->suspends || (transition != YIELD && transition != RESUME) ? transition : 0;
-}
-
-static PyObject *recorder_probes(PyObject *self, PyObject *args) {
-    PyObject *site, *wanted;
-    int depth = 1;
-    if (!PyArg_ParseTuple(args, "OO|i:probes", &site, &wanted, &depth))
-        return NULL;
-    SiteState *state = described((Recorder *)self, site);
-    PyObject *transitions = state != NULL ? PySequence_Fast(wanted, "transitions are a sequence") : NULL;
-    PyObject *probes = transitions != NULL ? PyList_New(0) : NULL;
-    for (Py_ssize_t at = 0; probes != NULL && at < PySequence_Fast_GET_SIZE(transitions); at++) {
-        long transition = transition_at(state, transitions, at);
-        if (transition == 0)
-            continue;
-        PyObject *probe = transition < 0 ? NULL : probe_new(self, state, (uint32_t)transition, depth > 1);
-        if (probe == NULL || PyList_Append(probes, probe) < 0)
-            Py_CLEAR(probes);
-        Py_XDECREF(probe);
-    }
-    Py_XDECREF(transitions);
-    return probes;
-}
-
-static const char *kind_of(int flags) {
-    if (flags & CO_ASYNC_GENERATOR)
-        return "async generator";
-    if (flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE))
-        return "coroutine";
-    return flags & CO_GENERATOR ? "generator" : "function";
-}
-
-/* A new site for a function: its description (see sites.py), made into an object when somebody asks for it. */
-static SiteState *site_for(Recorder *recorder, const PyCodeObject *code, PyObject *module, PyObject *described) {
-    const char *kind = kind_of(code->co_flags);
-    PyObject *text = PyUnicode_InternFromString(kind);
-    PyObject *parts = text != NULL ? Py_BuildValue(
-        "(OOOiN)", module, code->co_qualname, code->co_filename, code->co_firstlineno, text
-    ) : NULL;
-    Py_ssize_t end = PyList_GET_SIZE(described);
-    int failed = parts == NULL || PyList_SetSlice(described, end, end, parts) < 0;
-    Py_XDECREF(parts);
-    if (failed)
-        return NULL;
-    SiteState *state = site_state(recorder, (uint32_t)(end / PARTS));
-    if (state == NULL)
-        PyErr_NoMemory();
-    else {
-        state->suspends = kind[0] != 'f';
-        state->awaits = kind[0] == 'c';
-    }
-    return state;
-}
-
-/* Puts probes where the plan (see base.py) has places for them, in code that nothing has run yet. Returns 1; 0 where
-   constants are not this code's alone, or are no empty places; -1 with an error. */
-static int fill(Recorder *recorder, PyObject *code, PyObject *plan, PyObject *module, PyObject *described) {
-    PyObject *transitions, *nested;
-    if (!PyCode_Check(code) || !PyTuple_Check(plan))
-        return 0;
-    if (!PyArg_ParseTuple(plan, "O!O!", &PyTuple_Type, &transitions, &PyTuple_Type, &nested))
-        return -1;
-    PyObject *constants = ((PyCodeObject *)code)->co_consts;
-    Py_ssize_t size = PyTuple_GET_SIZE(constants), count = PyTuple_GET_SIZE(transitions);
-    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(nested); at++) {
-        Py_ssize_t index;
-        PyObject *inner;
-        PyObject *place = PyTuple_GET_ITEM(nested, at);
-        if (!PyTuple_Check(place))
-            return 0;
-        if (!PyArg_ParseTuple(place, "nO", &index, &inner))
-            return -1;
-        if (index < 0 || index >= size || Py_EnterRecursiveCall(" in a plan"))
-            return PyErr_Occurred() ? -1 : 0;
-        int filled = fill(recorder, PyTuple_GET_ITEM(constants, index), inner, module, described);
-        Py_LeaveRecursiveCall();
-        if (filled <= 0)
-            return filled;
-    }
-    if (count == 0)
-        return 1;
-    if (count > size || Py_REFCNT(constants) != 1)
-        return 0;
-    for (Py_ssize_t at = size - count; at < size; at++)
-        if (!PyBytes_CheckExact(PyTuple_GET_ITEM(constants, at)))
-            return 0;
-    SiteState *state = site_for(recorder, (PyCodeObject *)code, module, described);
-    if (state == NULL)
-        return -1;
-    for (Py_ssize_t at = 0; at < count; at++) {
-        long transition = transition_at(state, transitions, at);
-        PyObject *probe = transition > 0 ? probe_new((PyObject *)recorder, state, (uint32_t)transition, 0) : NULL;
-        if (probe == NULL)
-            return PyErr_Occurred() ? -1 : 0;
-        PyObject *place = PyTuple_GET_ITEM(constants, size - count + at);
-        PyTuple_SET_ITEM(constants, size - count + at, probe);
-        Py_DECREF(place);
-    }
-    return 1;
-}
-
-static PyObject *recorder_fill(PyObject *self, PyObject *args) {
-    PyObject *code, *plan, *module, *described;
-    if (!PyArg_ParseTuple(args, "OOUO!:fill", &code, &plan, &module, &PyList_Type, &described))
-        return NULL;
-    int filled = fill((Recorder *)self, code, plan, module, described);
-    return filled < 0 ? NULL : PyBool_FromLong(filled);
-}
+/* -- sites -- */
 
 static PyObject *recorder_silence(PyObject *self, PyObject *site) { return set_silent((Recorder *)self, site, 1); }
 static PyObject *recorder_unsilence(PyObject *self, PyObject *site) { return set_silent((Recorder *)self, site, 0); }
@@ -225,7 +113,14 @@ static PyObject *recorder_mute_thread(PyObject *self, PyObject *Py_UNUSED(none))
     Py_RETURN_NONE;
 }
 
+/* Python is about to fork, and our own thread is over. */
+static PyObject *recorder_expect_fork(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none)) {
+    python_forks = 1;
+    Py_RETURN_NONE;
+}
+
 static PyObject *recorder_listen_again(PyObject *self, PyObject *Py_UNUSED(none)) {
+    python_forks = 0;
     for (Lane *lane = ((Recorder *)self)->lanes; lane != NULL; lane = lane->next_of_owner)
         lane->listened = 0;
     Py_RETURN_NONE;
@@ -251,13 +146,14 @@ static int is_of_this_thread(const Lane *wanted) {
 
 static PyObject *recorder_begin_child(PyObject *self, PyObject *Py_UNUSED(none)) {
     Recorder *recorder = (Recorder *)self;
-    is_new_process = 0;
+    is_new_process = python_forks = 0;
     recorder->reading = 0; /* whoever was reading is in the parent */
     for (Lane *lane = recorder->lanes; lane != NULL; lane = lane->next_of_owner) {
         if (!is_of_this_thread(lane)) {
             atomic_store(&lane->ended, 1); /* the other threads are the parent's */
             continue;
         }
+        lane_names(lane);
         rows_zero(&lane->rows);
         queue_clear(&lane->notable);
         lane->head = lane->check_at = lane->unwound_count = lane->disordered = 0;
@@ -277,8 +173,6 @@ static PyObject *recorder_begin_child(PyObject *self, PyObject *Py_UNUSED(none))
 }
 
 /* -- the black box -- */
-
-static Recorder *box_owner; /* whose memory lies in it */
 
 static PyObject *recorder_open_box(PyObject *self, PyObject *args) {
     Recorder *recorder = (Recorder *)self;
@@ -330,23 +224,42 @@ static PyObject *recorder_close_box(PyObject *self, PyObject *Py_UNUSED(none)) {
 
 static PyObject *recorder_dump_on(PyObject *Py_UNUSED(self), PyObject *args) {
     const char *folder, *path;
+    struct stat status;
     int number;
-    if (!PyArg_ParseTuple(args, "iyy:dump_on", &number, &folder, &path))
+    unsigned long long pythons;
+    if (!PyArg_ParseTuple(args, "iyyK:dump_on", &number, &folder, &path, &pythons))
         return NULL;
-    the_dump.number = 0;
-    free(the_dump.folder);
-    free(the_dump.path);
-    the_dump.folder = strdup(folder);
-    the_dump.path = strdup(path);
+    if (strlen(folder) >= sizeof the_dump.folder || strlen(path) >= sizeof the_dump.path) {
+        errno = ENAMETOOLONG;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    atomic_store(&the_dump.is_ready, 0);
+    memcpy(the_dump.folder, folder, strlen(folder) + 1);
+    memcpy(the_dump.path, path, strlen(path) + 1);
     the_dump.count = 0;
-    if (the_dump.folder == NULL || the_dump.path == NULL)
-        return PyErr_NoMemory();
+    if (fstat(2, &status) == 0) {
+        the_dump.device = status.st_dev;
+        the_dump.inode = status.st_ino;
+    }
     the_dump.number = number;
+    the_dump.pythons = (uintptr_t)pythons;
     if (dump_keep() != 0) {
         the_dump.number = 0;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
+    atomic_store(&the_dump.is_ready, 1);
     Py_RETURN_NONE;
+}
+
+/* The address of the handler of a signal. */
+static PyObject *recorder_handler_of(PyObject *Py_UNUSED(self), PyObject *number) {
+    struct sigaction now;
+    long wanted = PyLong_AsLong(number);
+    if (wanted == -1 && PyErr_Occurred())
+        return NULL;
+    if (sigaction((int)wanted, NULL, &now) != 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    return PyLong_FromUnsignedLongLong((uintptr_t)now.sa_handler);
 }
 
 /* (whether there is a file, why there is none or no more of it: errno). */
@@ -380,12 +293,14 @@ static PyMethodDef recorder_methods[] = {
     {"depth", recorder_depth, METH_O, NULL},
     {"current_lane", recorder_current_lane, METH_NOARGS, NULL},
     {"mute_thread", recorder_mute_thread, METH_NOARGS, NULL},
+    {"expect_fork", recorder_expect_fork, METH_NOARGS, NULL},
     {"listen_again", recorder_listen_again, METH_NOARGS, NULL},
     {"begin_child", recorder_begin_child, METH_NOARGS, NULL},
     {"untraced", recorder_untraced, METH_O, NULL},
     {"use_clock", recorder_use_clock, METH_O, NULL},
     {"open_box", recorder_open_box, METH_VARARGS, NULL},
     {"dump_on", recorder_dump_on, METH_VARARGS, NULL},
+    {"handler_of", recorder_handler_of, METH_O, NULL},
     {"close_box", recorder_close_box, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -435,11 +350,15 @@ static void after_fork_in_parent(void) {
 static void after_fork_in_child(void) {
     nap_in_child();
     pthread_mutex_init(&lanes_mutex, NULL);
-    if (!box_in_child()) {
-        current_lane = lanes_of_thread = spare_lanes = NULL;
+    if (!box_in_child()) { /* the lanes are the parent's: we begin anew */
+        current_lane = lanes_of_thread = spare_lanes = lanes_block = NULL;
+        lanes_used = LANES_PER_BLOCK;
+        pthread_setspecific(thread_key, NULL);
         if (box_owner != NULL) {
             box_owner->lanes = NULL;
-            memset(&box_owner->suspended, 0, sizeof box_owner->suspended);
+            box_owner->descriptions.block = NULL;
+            box_owner->suspended.slots = NULL;
+            box_owner->suspended.mask = box_owner->suspended.count = box_owner->suspended.in_box = 0;
         }
     }
     is_new_process = 1;

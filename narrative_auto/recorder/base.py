@@ -157,10 +157,10 @@ if TYPE_CHECKING:
             """Let the memory be a file from the first record on, so that it outlives the process.
 
             Args:
-                folder: where; made if it is not there, and its owner's alone. "" for memory that can be dumped and is
-                    no file.
+                folder: where; made in the folder above if it is not there, and its owner's alone. "" for memory that can
+                    be dumped and is no file.
                 story_id: of the story; the file is called after it.
-                facts: what is known of the run, for the file's reader.
+                facts: what is known of the run, for the file's reader; the last ones go where there is no room.
             """
             ...
 
@@ -220,6 +220,10 @@ if TYPE_CHECKING:
 
         def release(self) -> None:
             """Open it."""
+            ...
+
+        def end(self) -> None:
+            """Know that the thread that slept on it is about to end."""
             ...
 
     class Monitor(Protocol):

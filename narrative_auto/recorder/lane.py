@@ -41,7 +41,19 @@ class Lane:
         wake: called, once, when there is something to tell; None when somebody listens.
     """
 
-    __slots__ = ("callees", "disordered", "dropped", "head", "mask", "notable", "number", "ring", "stack", "unwound", "wake")
+    __slots__ = (
+        "callees",
+        "disordered",
+        "dropped",
+        "head",
+        "mask",
+        "notable",
+        "number",
+        "ring",
+        "stack",
+        "unwound",
+        "wake",
+    )
 
     def __init__(self, number: int, records: int, wake: Callable[[], object] | None = None) -> None:
         self.number = number

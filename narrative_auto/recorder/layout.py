@@ -40,13 +40,17 @@ BYTE_ORDER = 0x01020304
 
 HEADER = "8sIIIIQQQQII"
 """Magic, byte order, version, process, state, bytes, ns of the monotonic clock and of the wall clock at one moment,
-ns of the monotonic clock when the process was seen alive last, length of the identity, functions that were released at least once."""
+ns of the monotonic clock when the process was seen alive last, length of the identity, functions that were released at
+least once."""
 
 IDENTITY_AT = 64
 """Where the identity begins in the header: a JSON object with what is known of the run."""
 
 OPEN, ENDED, COPY = 1, 2, 3
 """The states of a box: in use, or left without a goodbye; ended well; a copy that was made while it was in use."""
+
+IDENTITY_BYTES = BOX_PAGE - IDENTITY_AT - 1
+"""Room for the identity."""
 
 BLOCK = "QIIQQ"
 """Magic, kind, unused, bytes of content, bytes of it that are in use; padded to `BLOCK_SIZE`."""

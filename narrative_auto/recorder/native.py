@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found] # the C module: `signal` would import enum
 import os
 
 from narrative_auto.recorder import _native
 from narrative_auto.recorder.base import bind_copies
 from narrative_auto.recorder.box_folder import SUFFIX
+from narrative_auto.recorder.layout import IDENTITY_BYTES
 from narrative_auto.recorder.readings import Edge, NotableCall, OpenCall
 from narrative_auto.recorder.sites import SiteTable
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
     from narrative_auto.recorder.base import Monitor, Nap, Plan
     from narrative_auto.recorder.sites import Site
+
+
+_pythons_handler = 0
 
 
 def _quoted(text: str) -> str:
@@ -99,7 +104,8 @@ class NativeRecorder(_native.Recorder):
         return _native.Nap()
 
     def before_fork(self) -> None:
-        """Do nothing: whoever forks has the GIL, so nobody is within a probe."""
+        """Know that it is Python that forks: it has the GIL, so nobody is within a probe."""
+        self.expect_fork()
 
     def after_fork(self) -> None:
         """Go on in the parent process, where nobody listens until there is something to tell."""
@@ -109,26 +115,42 @@ class NativeRecorder(_native.Recorder):
         """Let the memory be a file from the first record on, so that it outlives the process."""
         self._box_path = os.path.join(folder, story_id + SUFFIX) if folder else ""
         members = {"story_id": story_id, **facts}
-        identity = ",".join(
-            f'"{name}":{_quoted(value) if isinstance(value, str) else value}' for name, value in members.items()
-        )
-        self.open_box(
-            os.fsencode(folder), os.fsencode(self._box_path), f"{{{identity}}}".encode(), self.sites.described
-        )
+        parts = [f'"{name}":{_quoted(value) if isinstance(value, str) else value}' for name, value in members.items()]
+        while sum(map(len, parts)) + len(parts) + 2 > IDENTITY_BYTES:
+            del parts[-1]
+        identity = f"{{{','.join(parts)}}}".encode()
+        self.open_box(os.fsencode(folder), os.fsencode(self._box_path), identity, self.sites.described)
 
     @property
     def box_fault(self) -> str:
         """Why the memory, or a part of it, is no file although it should be; "" for no reason."""
-        fault = self.box[1]
-        return f"{os.strerror(fault)}: {self._box_path}" if fault and self._box_path else ""
+        is_file, fault = self.box
+        if not fault or not self._box_path:
+            return ""
+        what = "the black box holds no more" if is_file else "there is no black box"
+        return f"{what} ({os.strerror(fault)}: {self._box_path})"
 
     def dump_on_signal(self, number: int, folder: str, story_id: str) -> str:
         """Write a copy of the memory into a folder on each signal of a number; the program's handler comes after."""
         try:
-            self.dump_on(number, os.fsencode(folder), os.fsencode(os.path.join(folder, f"{story_id}-dump-")))
+            path = os.path.join(folder, f"{story_id}-dump-")
+            self.dump_on(number, os.fsencode(folder), os.fsencode(path), self._pythons_handler(number))
         except OSError as error:
             return error.strerror or str(error)
         return ""
+
+    def _pythons_handler(self, number: int) -> int:
+        """Return the address of the one handler by which Python calls those of the program, 0 if it is not known."""
+        global _pythons_handler  # noqa: PLW0603 - of the process, as signals are
+        if not _pythons_handler:
+            before = _signal.getsignal(number)
+            try:
+                _signal.signal(number, lambda *_: None)
+            except ValueError:  # not the main thread
+                return 0
+            _pythons_handler = self.handler_of(number)
+            _signal.signal(number, _signal.SIG_DFL if before is None else before)
+        return _pythons_handler
 
     def say_goodbye(self) -> None:
         """Take the file away: the process ends well, and nobody needs to read it."""

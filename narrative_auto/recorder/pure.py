@@ -59,6 +59,26 @@ class _Retiring:
         self._retire(self._lane)
 
 
+class PlainNap:
+    """A lock on which a thread of ours sleeps."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+
+    def acquire(self, *, timeout: float = -1.0) -> bool:
+        """Close it, or wait for so many seconds until it is open; return whether it was."""
+        return self._lock.acquire(timeout=timeout)
+
+    def release(self) -> None:
+        """Open it."""
+        self._lock.release()
+
+    def end(self) -> None:
+        """Do nothing: C code that forks beside this recorder is on its own."""
+
+
 class PureRecorder:
     """The event buffer of this process.
 
@@ -267,7 +287,7 @@ class PureRecorder:
     @staticmethod
     def new_nap() -> Nap:
         """Return a lock on which a thread of ours can sleep."""
-        return _thread.allocate_lock()
+        return PlainNap()
 
     def before_fork(self) -> None:
         """Let no other thread hold our lock while the process forks; `after_fork` or `begin_child` follows."""

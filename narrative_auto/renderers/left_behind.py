@@ -11,6 +11,9 @@ from narrative_auto.stories.events import StageStarted, StoryStarted
 if TYPE_CHECKING:
     from narrative_auto.recorder.black_box import BlackBox
 
+_MOST = (1 << 63) - 1
+"""The largest number that SQLite has."""
+
 OUTCOME = "no goodbye"
 """How such a story ended."""
 
@@ -21,9 +24,9 @@ def keep_end(database: str, box: BlackBox) -> None:
     def moment(now: int) -> datetime:
         return datetime.fromtimestamp(box.wall(now), UTC)
 
-    story_id, root = box.story_id, str(box.identity.get("root_story_id") or box.story_id)
-    parent = str(box.identity.get("parent_story_id") or "") or None
-    run = {"pid": box.pid, "folder": box.identity.get("folder"), "python": box.identity.get("python")}
+    story_id, root = box.story_id, box.fact("root_story_id") or box.story_id
+    parent = box.fact("parent_story_id") or None
+    run = {"pid": box.pid, "folder": box.fact("folder"), "python": box.fact("python")}
     renderer = SqliteStoryRenderer(database, run)
     open_stages: list[StageStarted] = []
     for lane in box.lanes:
@@ -50,7 +53,7 @@ def keep_end(database: str, box: BlackBox) -> None:
             StoryStarted(story_id, box.name, moment(box.started_ns), parent, root),
             OUTCOME,
             moment(box.seen_ns),
-            sum(lane.written for lane in box.lanes),
+            min(sum(lane.written for lane in box.lanes), _MOST),
             open_stages,
         )
     finally:

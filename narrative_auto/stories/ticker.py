@@ -33,7 +33,7 @@ class Ticker:
         prepare: Callable[[], object],
         work: Callable[[], bool],
         interval: float,
-        new_nap: Callable[[], Nap] = _thread.allocate_lock,
+        new_nap: Callable[[], Nap],
     ) -> None:
         self._new_nap = new_nap
         self._prepare = prepare
@@ -47,7 +47,7 @@ class Ticker:
         self._running = False
         self._native_id = 0
         self._starting = _thread.allocate_lock()
-        self._wake: Nap = _thread.allocate_lock()
+        self._wake = self._new_nap()
         self._gone = _thread.allocate_lock()
 
     def start(self) -> None:
@@ -64,7 +64,7 @@ class Ticker:
             _thread.start_new_thread(self._run, (self._wake, self._gone))
             self._running = True
         except RuntimeError:
-            self._wake = _thread.allocate_lock()
+            self._wake.end()
         finally:
             self._starting.release()
 
@@ -92,6 +92,7 @@ class Ticker:
                 if not self._work():
                     break
         finally:
+            wake.end()
             gone.release()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from narrative_auto.recorder import layout
 from tests.conftest import BOXES, COMMANDS, LAUNCHER, RECORDER, clean_environment, narrative_run, run
 
 Write = Callable[[str, str], Path]
@@ -73,7 +74,11 @@ def test_what_was_left_behind_is_told_by_the_next_run(write: Write, tmp_path: Pa
     again = narrative_run(sys.executable, "lives.py", cwd=tmp_path)
     assert "without goodbye" not in again.err
     lines = run(NARRATIVE, "stories", cwd=tmp_path).out.decode().splitlines()
-    assert [("no goodbye" in line, story_id in line) for line in lines] == [(False, False), (False, False), (True, True)]
+    assert [("no goodbye" in line, story_id in line) for line in lines] == [
+        (False, False),
+        (False, False),
+        (True, True),
+    ]
     told = run(NARRATIVE, "story", story_id, cwd=tmp_path).out.decode()
     assert f"what it was doing: narrative recover {story_id}" in told
     for arguments in ([story_id], ["--last"], []):
@@ -272,3 +277,87 @@ def test_the_default_place(write: Write, tmp_path: Path) -> None:
         process.kill()
         process.communicate()
     os.remove(path)
+
+
+HANDLERS = """
+import faulthandler, os, signal, sys, time
+def main():
+    if sys.argv[1] == "faulthandler":
+        faulthandler.register(signal.SIGUSR1, file=open("told.txt", "w"), chain=True)
+    else:
+        os.close(2)
+        assert os.open("told.txt", os.O_CREAT | os.O_WRONLY) == 2
+    time.sleep(0.6)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    print("alive", flush=True)
+main()
+"""
+
+
+@pytest.mark.parametrize("how", ["faulthandler", "another stderr"])
+def test_handlers_that_call_each_other(how: str, write: Write, tmp_path: Path) -> None:
+    """One that calls ours in turn ends all the same; what the program has opened as descriptor 2 is its own."""
+    write("app.py", HANDLERS)
+    boxes = tmp_path / "boxes"
+    done = narrative_run(
+        "--quiet", "--dump-signal", "USR1", sys.executable, "app.py", how, cwd=tmp_path, NARRATIVE_BLACK_BOX=str(boxes)
+    )
+    assert (done.status, done.out) == (0, b"alive\n"), done.err
+    assert len(list(boxes.glob("*-dump-*.box"))) == 2
+    told = (tmp_path / "told.txt").read_text()
+    assert told.count("Current thread") == (2 if how == "faulthandler" else 0)
+    assert "narrative_auto: " not in told
+
+
+LIMITED = """
+import resource, signal
+told = []
+signal.signal(signal.SIGXFSZ, lambda *_: told.append("too large"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+def main(): pass
+main()
+print(told)
+"""
+
+
+def test_no_signal_for_a_file_that_may_not_be_so_large(write: Write, tmp_path: Path) -> None:
+    """The program that has limited itself hears of no file of ours."""
+    write("app.py", LIMITED)
+    done = narrative_run("--quiet", "--store", "off", sys.executable, "app.py", cwd=tmp_path)
+    assert (done.status, done.out) == (0, b"[]\n")
+
+
+def test_a_box_that_cannot_be_taken_in_stops_nothing(write: Write, tmp_path: Path) -> None:
+    """The next one is taken in; the other is kept for whoever can read it."""
+    write("dies.py", DIES)
+    write("lives.py", LIVES)
+    boxes = tmp_path / "boxes"
+    for _ in range(2):
+        narrative_run("--quiet", sys.executable, "dies.py", cwd=tmp_path, NARRATIVE_BLACK_BOX=str(boxes))
+    bad, good = sorted(boxes.iterdir())
+    content = bytearray(bad.read_bytes())
+    content[layout.BOX_PAGE :] = os.urandom(200) * 1_000
+    content = content.replace(b'"name":"dies.py"', b'"name":"\\ud800\\u0"')
+    bad.write_bytes(content)
+    done = narrative_run("--quiet", sys.executable, "lives.py", cwd=tmp_path, NARRATIVE_BLACK_BOX=str(boxes))
+    assert (done.status, done.err) == (0, "")
+    lines = run(NARRATIVE, "stories", cwd=tmp_path, NARRATIVE_BLACK_BOX=str(boxes)).out.decode()
+    assert f"{good.name[:6]}" in lines
+    assert "no goodbye" in lines
+
+
+def test_a_folder_of_somebody_elses(write: Write, tmp_path: Path) -> None:
+    """What others can write is neither read nor taken in nor deleted."""
+    write("dies.py", DIES)
+    write("lives.py", LIVES)
+    boxes = tmp_path / "boxes"
+    narrative_run("--quiet", sys.executable, "dies.py", cwd=tmp_path, NARRATIVE_BLACK_BOX=str(boxes))
+    boxes.chmod(0o777)
+    narrative_run(
+        "--quiet", sys.executable, "lives.py", cwd=tmp_path, NARRATIVE_BLACK_BOX=str(boxes), NARRATIVE_STRICT="0"
+    )
+    done = run(NARRATIVE, "recover", cwd=tmp_path, NARRATIVE_BLACK_BOX=str(boxes))
+    assert "dies.py" not in done.out.decode()
+    assert len(list(boxes.glob("*.box"))) == 1

@@ -175,3 +175,68 @@ def test_greenlets(write: Write, tmp_path: Path) -> None:
     counted = dict(database.execute("SELECT name, sum(calls) FROM totals GROUP BY name"))
     database.close()
     assert counted == {"main": 1, "worker": 40, "deeper": 2_000, "leaf": 6_000}
+
+
+QUICK_FORKS = """
+import os, sys, time
+def step(): time.sleep(0.002)
+def child():
+    step()
+    os._exit(0)
+def main():
+    for _ in range(10): step()
+    time.sleep(0.3)  # our thread is up
+    longest = 0
+    for _ in range(int(sys.argv[1])):
+        began = time.perf_counter()
+        pid = os.fork()
+        if pid == 0: child()
+        os.waitpid(pid, 0)
+        longest = max(longest, time.perf_counter() - began)
+        step()
+    print(longest, len(os.listdir(sys.argv[2])) if os.path.isdir(sys.argv[2]) else 0)
+main()
+"""
+
+
+def test_forks_are_quick_and_their_boxes_are_few(write: Write, tmp_path: Path) -> None:
+    """No fork waits for our thread; children that end by os._exit leave no more behind than there is room for."""
+    write("app.py", QUICK_FORKS)
+    boxes = tmp_path / "boxes"
+    done = narrative_run("--quiet", sys.executable, "app.py", "60", boxes, cwd=tmp_path, NARRATIVE_BLACK_BOX=str(boxes))
+    assert (done.status, done.err) == (0, "")
+    longest, left = done.out.split()
+    assert float(longest) < 0.5
+    assert int(left) <= 24
+
+
+IN_A_COROUTINE = """
+import asyncio, os, signal
+def step(): pass
+async def ten():
+    for _ in range(10):
+        await asyncio.sleep(0)
+        step()
+    os.kill(os.getpid(), signal.SIGKILL)
+async def main():
+    await asyncio.sleep(0)
+    pid = os.fork()
+    if pid == 0: await ten()
+    os.waitpid(pid, 0)
+    print(pid)
+asyncio.run(main())
+"""
+
+
+@native
+def test_a_child_that_goes_on_in_a_coroutine(write: Write, tmp_path: Path) -> None:
+    """It has a black box from its first record on, though that is no beginning of a call."""
+    write("app.py", IN_A_COROUTINE)
+    done = narrative_run("--quiet", sys.executable, "app.py", cwd=tmp_path)
+    assert done.status == 0, done.err
+    (left,) = (tmp_path / ".narrative" / "boxes").glob("*.box")
+    found: dict[str, Any] = json.loads(run(NARRATIVE, "recover", str(left), "--json", cwd=tmp_path).out)
+    assert found["pid"] == int(done.out)
+    (lane,) = found["lanes"]
+    assert lane["thread"] == found["pid"]
+    assert [name for _, name, kind in lane["records"] if kind == "START"] == ["ten", *["step"] * 10]

@@ -13,8 +13,10 @@
 #include <Python.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,12 +32,15 @@
 #define BOX_MOST 0x4000000u
 #define BLOCK_MAGIC 0x6b636f6c6272616eu
 
-#ifndef MAP_POPULATE
-#define MAP_POPULATE 0
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
 #ifndef MAP_ANONYMOUS
 #define MAP_ANONYMOUS MAP_ANON
 #endif
+
+/* Held while lanes change hands, and while blocks do: a fork must not come between. Not on the hot path. */
+static pthread_mutex_t lanes_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 enum { BLOCK_LANES = 1, BLOCK_RING, BLOCK_STACK, BLOCK_SUSPENDED, BLOCK_SITES, BLOCK_FREE };
 enum { BOX_OPEN = 1, BOX_ENDED, BOX_COPY };
@@ -69,7 +74,7 @@ typedef struct {
 /* One for the process: lanes outlive recorders. */
 static struct {
     int is_wanted, is_file;
-    int fault;        /* why there is no file, or no more of it; 0 for none */
+    int fault; /* why there is no file, or no more of it, ever; 0 for none */
     char *folder, *path; /* "" for memory that is no file */
     BoxHeader header; /* as the file's is to begin */
     dev_t device;
@@ -89,8 +94,16 @@ static BoxHeader *box_header(void) { return the_box.count ? (BoxHeader *)the_box
 
 /* -- the file -- */
 
+/* A file that becomes larger than the program's limit is a signal to the program. */
+static int is_too_large(uint64_t size) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur;
+}
+
 static int box_reserve(int file, uint64_t at, uint64_t size) {
     int fault;
+    if (is_too_large(at + size))
+        return EFBIG;
     do
         fault = posix_fallocate(file, (off_t)at, (off_t)size);
     while (fault == EINTR);
@@ -98,17 +111,26 @@ static int box_reserve(int file, uint64_t at, uint64_t size) {
 }
 
 static void *box_map(int file, void *where, uint64_t at, uint64_t size) {
-    int flags = file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED | MAP_POPULATE;
+    int flags = file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
     void *base = mmap(
         where, size, PROT_READ | PROT_WRITE, flags | (where != NULL ? MAP_FIXED : 0), file, file < 0 ? 0 : (off_t)at
     );
-    return base == MAP_FAILED ? NULL : base;
+    if (base == MAP_FAILED)
+        return NULL;
+    if (file >= 0 && madvise(base, size, MADV_POPULATE_WRITE) != 0 && errno != EINVAL && errno != ENOSYS) {
+        if (where == NULL)
+            munmap(base, size);
+        return NULL;
+    }
+    return base;
 }
 
 /* The folder is to be its owner's alone, and nobody else's. */
 static int box_folder(void) {
     struct stat status;
-    if (mkdir(the_box.folder, 0700) != 0 && errno != EEXIST)
+    if (mkdir(the_box.folder, 0700) == 0)
+        chmod(the_box.folder, 0700); /* whatever the umask */
+    else if (errno != EEXIST)
         return errno;
     if (lstat(the_box.folder, &status) != 0)
         return errno;
@@ -132,8 +154,10 @@ static int box_reopen(void) {
 /* Adds a segment of so many bytes, or more; 0 where there is no room. */
 static int box_grow(uint64_t size) {
     size = up_to(size < BOX_SEGMENT ? BOX_SEGMENT : size, BOX_PAGE);
+    if (the_box.is_file && the_box.fault)
+        return 0; /* it was tried */
     if (the_box.count == BOX_SEGMENTS || the_box.size + size > BOX_MOST) {
-        the_box.fault = the_box.fault ? the_box.fault : EFBIG;
+        the_box.fault = EFBIG;
         return 0;
     }
     int file = the_box.is_file ? box_reopen() : -1;
@@ -157,7 +181,6 @@ static void box_begin_header(BoxHeader *header) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     *header = the_box.header;
-    memcpy(header->magic, BOX_MAGIC, sizeof header->magic);
     header->byte_order = 0x01020304u;
     header->version = BOX_VERSION;
     header->pid = (uint32_t)getpid();
@@ -166,6 +189,8 @@ static void box_begin_header(BoxHeader *header) {
     header->clock_ns = kernel_ns();
     header->wall_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
+
+static void box_begins(void) { memcpy(box_header()->magic, BOX_MAGIC, sizeof box_header()->magic); }
 
 /* Puts a file behind all segments, whose content it takes over; returns what stands in the way. */
 static int box_make_file(void) {
@@ -194,6 +219,8 @@ static int box_make_file(void) {
         if (box_map(file, segment->base, segment->at, segment->size) == NULL)
             fault = errno; /* some may be the file's by now: their memory goes on all the same */
     }
+    if (!fault)
+        box_begins(); /* not before: it is a dead process's if nobody has it in memory */
     if (fault)
         unlink(the_box.path);
     else {
@@ -219,17 +246,19 @@ static __attribute__((noinline)) void box_open(void) {
         the_box.size = BOX_FIRST;
         the_box.count = 1;
     }
+    pthread_mutex_lock(&lanes_mutex);
     box_begin_header(box_header());
     if (the_box.path[0] != 0) {
         the_box.fault = box_make_file();
         the_box.is_file = !the_box.fault;
     }
+    box_begins();
+    pthread_mutex_unlock(&lanes_mutex);
 }
 
 /* -- blocks -- */
 
-/* Memory for something of a kind, all zeros; NULL where there is none. `*at` is where it is in the file. */
-static void *box_take(uint32_t kind, uint64_t size, uint64_t *at) {
+static void *box_take_locked(uint32_t kind, uint64_t size, uint64_t *at) {
     if (the_box.count == 0)
         return NULL;
     uint64_t whole = sizeof(Block) + up_to(size, sizeof(Block));
@@ -249,8 +278,21 @@ static void *box_take(uint32_t kind, uint64_t size, uint64_t *at) {
     return block + 1;
 }
 
-/* What nobody uses any more. */
-static void box_drop(void *memory) { ((Block *)memory - 1)->kind = BLOCK_FREE; }
+/* Memory for something of a kind, all zeros; NULL where there is none. `*at` is where it is in the file. */
+static void *box_take(uint32_t kind, uint64_t size, uint64_t *at) {
+    pthread_mutex_lock(&lanes_mutex);
+    void *memory = box_take_locked(kind, size, at);
+    pthread_mutex_unlock(&lanes_mutex);
+    return memory;
+}
+
+/* Lets a block be of another kind: BLOCK_FREE for what nobody uses any more. */
+static void box_turn(void *memory, uint32_t kind) {
+    pthread_mutex_lock(&lanes_mutex);
+    PUBLISH();
+    ((Block *)memory - 1)->kind = kind;
+    pthread_mutex_unlock(&lanes_mutex);
+}
 
 /* One more site was released. */
 static void box_note_sampled(void) {
@@ -266,7 +308,7 @@ static void box_beat(void) {
 
 /* -- forks and the end -- */
 
-/* Goes through all blocks: keeps what they hold, or brings it back. Rings stay behind. Returns the bytes. */
+/* Goes through all blocks, while `lanes_mutex` is held: keeps what they hold, or brings it back. Rings stay behind. Returns the bytes. */
 static uint64_t box_pass(char *kept, int back) {
     uint64_t done = 0;
     for (uint32_t at = 0; at < the_box.count; at++) {
@@ -309,7 +351,9 @@ static int box_in_child(void) {
     if (is_sound && the_box.count)
         box_pass(the_box.saved, 1);
     box_in_parent();
-    the_box.is_file = the_box.is_wanted = 0;
+    the_box.is_file = the_box.is_wanted = the_box.fault = 0;
+    for (uint32_t at = 0; at < the_box.count && !is_sound; at++)
+        mprotect(the_box.segments[at].base, the_box.segments[at].size, PROT_READ); /* it may be the parent's */
     if (!is_sound)
         the_box.count = 0;
     return is_sound;

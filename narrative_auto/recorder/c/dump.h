@@ -12,10 +12,18 @@
 
 static struct {
     int number; /* 0 for none */
-    struct sigaction before;
-    char *folder, *path; /* path: up to the dump's number */
+    struct sigaction before; /* what ours was put before */
+    char folder[1000], path[1000]; /* path: up to the dump's number */
+    uintptr_t pythons; /* the handler by which Python calls those of the program; 0 if it is not known */
+    int is_kept;
     uint32_t count;
-    volatile sig_atomic_t is_busy;
+    dev_t device; /* what stderr was */
+    ino_t inode;
+    atomic_int is_ready;
+    atomic_flag is_busy;
+    /* In use while that is set: a handler's stack may be small. */
+    char line[2200], next_path[1020];
+    BoxHeader header;
 } the_dump;
 
 static int dump_bytes(int file, const void *bytes, size_t size) {
@@ -30,12 +38,14 @@ static int dump_bytes(int file, const void *bytes, size_t size) {
 
 static void dump_say(const char *first, const char *second, const char *third) {
     const char *texts[] = {"narrative_auto: ", first, second, third, "\n"};
-    char line[1200];
+    struct stat status;
     size_t size = 0;
+    if (fstat(2, &status) != 0 || status.st_dev != the_dump.device || status.st_ino != the_dump.inode)
+        return; /* the program has put something of its own there */
     for (size_t at = 0; at < sizeof texts / sizeof *texts; at++)
-        for (const char *one = texts[at]; *one && size < sizeof line; one++)
-            line[size++] = *one;
-    dump_bytes(2, line, size);
+        for (const char *one = texts[at]; *one && size < sizeof the_dump.line; one++)
+            the_dump.line[size++] = *one;
+    dump_bytes(2, the_dump.line, size);
 }
 
 /* The path of the next dump: the number, three digits, and an ending. */
@@ -52,29 +62,31 @@ static int dump_path(char *path, size_t room) {
 }
 
 static void dump_write(void) {
-    char path[1024];
+    char *path = the_dump.next_path;
     if (the_box.count == 0) {
         dump_say("there is nothing to dump: no recorded function was called yet", "", "");
         return;
     }
-    if (!dump_path(path, sizeof path)) {
+    if (!dump_path(path, sizeof the_dump.next_path)) {
         dump_say("no dump was written: there are too many already, or the path is too long", "", "");
         return;
     }
     if (mkdir(the_dump.folder, 0700) != 0 && errno != EEXIST)
         dump_say("there is no folder for a dump: ", the_dump.folder, "");
-    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    BoxHeader header = *box_header();
-    header.state = BOX_COPY;
-    header.seen_ns = kernel_ns();
-    int is_written = file >= 0 && dump_bytes(file, &header, sizeof header);
+    int file = is_too_large(the_box.size) ? -1 : open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    the_dump.header = *box_header();
+    the_dump.header.state = BOX_COPY;
+    the_dump.header.seen_ns = kernel_ns();
+    int is_written = file >= 0 && dump_bytes(file, &the_dump.header, sizeof the_dump.header);
     for (uint32_t at = 0; at < the_box.count && is_written; at++) {
         const Segment *segment = &the_box.segments[at];
-        uint64_t skipped = at == 0 ? sizeof header : 0;
+        uint64_t skipped = at == 0 ? sizeof the_dump.header : 0;
         is_written = dump_bytes(file, segment->base + skipped, segment->size - skipped);
     }
     if (file >= 0)
         close(file);
+    if (!is_written && file >= 0)
+        unlink(path);
     if (is_written)
         dump_say("dump written, to be read with: narrative recover ", path, "");
     else
@@ -83,10 +95,9 @@ static void dump_write(void) {
 
 static void on_dump_signal(int number, siginfo_t *info, void *context) {
     int fault = errno;
-    if (!the_dump.is_busy) {
-        the_dump.is_busy = 1;
+    if (atomic_load(&the_dump.is_ready) && !atomic_flag_test_and_set(&the_dump.is_busy)) {
         dump_write();
-        the_dump.is_busy = 0;
+        atomic_flag_clear(&the_dump.is_busy);
     }
     errno = fault;
     const struct sigaction before = the_dump.before;
@@ -98,7 +109,8 @@ static void on_dump_signal(int number, siginfo_t *info, void *context) {
         before.sa_handler(number);
 }
 
-/* Puts our handler before whatever is there; -1 where that cannot be. */
+/* Puts our handler before Python's, or where there is none; -1 where that cannot be. Another one of C code has been put
+   before ours and may call it. */
 static int dump_keep(void) {
     struct sigaction now;
     if (!the_dump.number)
@@ -107,7 +119,11 @@ static int dump_keep(void) {
         return -1;
     if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_dump_signal)
         return 0;
+    int is_pythons = (uintptr_t)now.sa_handler == the_dump.pythons;
+    if (the_dump.is_kept && !is_pythons && now.sa_handler != SIG_DFL && now.sa_handler != SIG_IGN)
+        return 0;
     the_dump.before = now;
+    the_dump.is_kept = 1;
     int is_nobodys = now.sa_handler == SIG_DFL || now.sa_handler == SIG_IGN;
     now.sa_flags = SA_SIGINFO | SA_ONSTACK | (is_nobodys ? SA_RESTART : now.sa_flags & (SA_RESTART | SA_NODEFER));
     now.sa_sigaction = on_dump_signal;

@@ -5,15 +5,14 @@
 #ifndef NARRATIVE_NAP_H
 #define NARRATIVE_NAP_H
 
-#include <Python.h>
-#include <stdatomic.h>
-#include <unistd.h>
+#include "memory.h"
 
 #define LONGEST_WORK_US 2000000u /* for which a fork waits */
 #define LOOK_US 100u
 
 static atomic_int is_awake;   /* our thread has the GIL, or is about to */
-static atomic_int is_forking; /* somebody without it */
+static atomic_int is_forking; /* how many do, in C */
+static int python_forks;      /* our thread was ended before, and the GIL must stay where it is */
 
 /* A lock on which our thread sleeps, with the methods of `_thread.lock` that it needs. */
 typedef struct {
@@ -71,6 +70,12 @@ static PyObject *nap_acquire(PyObject *self, PyObject *args, PyObject *keywords)
     return PyBool_FromLong(is_woken);
 }
 
+/* The thread is about to end, and does nothing any more. */
+static PyObject *nap_end(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none)) {
+    atomic_store(&is_awake, 0);
+    Py_RETURN_NONE;
+}
+
 static PyObject *nap_release(PyObject *self, PyObject *Py_UNUSED(none)) {
     PyThread_release_lock(((Nap *)self)->lock);
     Py_RETURN_NONE;
@@ -79,6 +84,7 @@ static PyObject *nap_release(PyObject *self, PyObject *Py_UNUSED(none)) {
 static PyMethodDef nap_methods[] = {
     {"acquire", (PyCFunction)(void (*)(void))nap_acquire, METH_VARARGS | METH_KEYWORDS, NULL},
     {"release", nap_release, METH_NOARGS, NULL},
+    {"end", nap_end, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -97,17 +103,22 @@ static PyType_Spec nap_spec = {
 };
 
 static void nap_before_fork(void) {
-    atomic_store(&is_forking, 1);
+    if (python_forks)
+        return;
+    atomic_fetch_add(&is_forking, 1);
     if (!atomic_load(&is_awake))
         return;
-    PyThreadState *state = PyGILState_Check() ? PyEval_SaveThread() : NULL; /* it may be waiting for the GIL */
+    PyThreadState *state = thread_state() != NULL ? PyEval_SaveThread() : NULL; /* it may be waiting for the GIL */
     for (uint32_t waited = 0; atomic_load(&is_awake) && waited < LONGEST_WORK_US; waited += LOOK_US)
         usleep(LOOK_US);
     if (state != NULL)
         PyEval_RestoreThread(state);
 }
 
-static void nap_in_parent(void) { atomic_store(&is_forking, 0); }
+static void nap_in_parent(void) {
+    if (!python_forks)
+        atomic_fetch_sub(&is_forking, 1);
+}
 
 static void nap_in_child(void) {
     atomic_store(&is_forking, 0);

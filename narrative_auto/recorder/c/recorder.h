@@ -82,17 +82,24 @@ static inline int begin_call(const SiteState *site, void *frame, Lane *lane) {
     return UNLIKELY(row->calls == 1 && !lane->listened) ? lane_wakes(lane) : 0;
 }
 
-/* Once in a while the governor looks, and measures what a record costs. */
-static __attribute__((noinline)) int begin_governed(const SiteState *site, void *frame, Lane *lane) {
-    Recorder *recorder = lane->owner;
+/* Once in a while: the black box, where there is to be one, and the governor. Returns -1 with an exception. */
+static __attribute__((noinline)) int lane_checked(Lane *lane) {
     if (UNLIKELY(is_new_process)) { /* begun by C code: nobody has told us */
         is_new_process = 0;
         if (lane_wakes(lane) < 0)
             return -1;
     }
-    if (recorder->described != NULL)
+    if (lane->owner->described != NULL)
         box_open();
     govern(lane);
+    return 0;
+}
+
+/* The same, and what a record costs is measured. */
+static __attribute__((noinline)) int begin_governed(const SiteState *site, void *frame, Lane *lane) {
+    Recorder *recorder = lane->owner;
+    if (lane_checked(lane) < 0)
+        return -1;
     if (site->silent)
         return 0;
     uint64_t began = clock_ns();
@@ -236,7 +243,8 @@ static inline int on_resume(const SiteState *site, void *frame) {
     if (UNLIKELY(lane == NULL || lane->muted))
         return 0;
     if (UNLIKELY(lane->head >= lane->check_at)) {
-        govern(lane);
+        if (lane_checked(lane) < 0)
+            return -1;
         if (site->silent)
             return 0;
     }

@@ -16,6 +16,17 @@ static inline uint32_t suspended_slot(const Suspended *table, const void *frame)
     return (uint32_t)(((uint64_t)(uintptr_t)frame * 0x9E3779B97F4A7C15u) >> 32) & table->mask;
 }
 
+/* Whoever reads the black box finds the whole entry there, or none. */
+static inline void entry_put(Entry *slot, const Entry *entry) {
+    Entry whole = *entry;
+    whole.frame = NULL;
+    slot->frame = NULL;
+    PUBLISH();
+    *slot = whole;
+    PUBLISH();
+    slot->frame = entry->frame;
+}
+
 static void suspended_remove(Suspended *table, uint32_t hole) {
     uint32_t at = hole;
     table->count--;
@@ -25,7 +36,7 @@ static void suspended_remove(Suspended *table, uint32_t hole) {
             break;
         uint32_t home = suspended_slot(table, table->slots[at].frame);
         if (((at - home) & table->mask) >= ((at - hole) & table->mask)) {
-            table->slots[hole] = table->slots[at];
+            entry_put(&table->slots[hole], &table->slots[at]);
             hole = at;
         }
     }
@@ -35,7 +46,7 @@ static void suspended_remove(Suspended *table, uint32_t hole) {
 static int suspended_grow(Suspended *table) {
     uint32_t size = table->slots == NULL ? 256 : 2 * (table->mask + 1);
     uint64_t at;
-    Entry *old = table->slots, *slots = table->boxed ? box_take(BLOCK_SUSPENDED, size * sizeof *slots, &at) : NULL;
+    Entry *old = table->slots, *slots = table->boxed ? box_take(BLOCK_FREE, size * sizeof *slots, &at) : NULL;
     uint8_t in_box = slots != NULL;
     if (!in_box && (slots = calloc(size, sizeof *slots)) == NULL)
         return 0;
@@ -50,8 +61,10 @@ static int suspended_grow(Suspended *table) {
             slot = (slot + 1) & table->mask;
         slots[slot] = old[at];
     }
+    if (in_box)
+        box_turn(slots, BLOCK_SUSPENDED);
     if (table->in_box)
-        box_drop(old);
+        box_turn(old, BLOCK_FREE);
     else
         free(old);
     table->in_box = in_box;
@@ -71,7 +84,7 @@ static void suspended_put(Suspended *table, const Entry *entry) {
     while (table->slots[slot].frame != NULL && table->slots[slot].frame != entry->frame)
         slot = (slot + 1) & table->mask;
     table->count += table->slots[slot].frame == NULL;
-    table->slots[slot] = *entry;
+    entry_put(&table->slots[slot], entry);
 }
 
 static int suspended_take(Suspended *table, const void *frame, Entry *entry) {

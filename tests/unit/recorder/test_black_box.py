@@ -15,6 +15,7 @@ import pytest
 from narrative_auto.crash.recovered import FORMAT, Recovered
 from narrative_auto.recorder import black_box, box_folder, layout
 from narrative_auto.recorder.black_box import BoxError
+from narrative_auto.recorder.box_parser import parse
 from tests.conftest import RECORDER
 
 pytestmark = pytest.mark.skipif(RECORDER == "pure", reason="the recorder in Python has no black box")
@@ -125,7 +126,7 @@ def swapped(content: bytes) -> bytes:
 
 def test_a_box_of_the_other_byte_order(content: bytes) -> None:
     """It is read all the same, and says so."""
-    here, there = black_box.parse(content), black_box.parse(swapped(content))
+    here, there = parse(content), parse(swapped(content))
     assert there.lanes == here.lanes
     assert there.tasks == here.tasks
     assert there.identity == here.identity
@@ -134,8 +135,8 @@ def test_a_box_of_the_other_byte_order(content: bytes) -> None:
 
 def test_a_box_without_its_header(content: bytes) -> None:
     """Whose it is is not known; what was done is."""
-    box = black_box.parse(bytes(layout.BOX_PAGE) + content[layout.BOX_PAGE :])
-    assert box.lanes == black_box.parse(content).lanes
+    box = parse(bytes(layout.BOX_PAGE) + content[layout.BOX_PAGE :])
+    assert box.lanes == parse(content).lanes
     assert "the header cannot be read" in box.problems[0]
     assert "outer" in shown(box)
 
@@ -146,18 +147,27 @@ def test_a_box_that_is_cut_off(content: bytes) -> None:
         data = content[:size]
         if size < layout.IDENTITY_AT:
             with pytest.raises(BoxError):
-                black_box.parse(data)
+                parse(data)
             continue
-        box = black_box.parse(data)
+        box = parse(data)
         assert size <= layout.BOX_PAGE or box.problems
         assert "ended without goodbye" in shown(box)
 
 
+def test_a_record_that_was_written_meanwhile(content: bytes) -> None:
+    """Of a live process: the newest one has taken the place of the oldest. All others are there."""
+    lane = parse(content).lanes[1]
+    first = struct.pack("<QII", *lane.records[0])
+    newer = struct.pack("<QII", lane.records[-1][0] + 500, *lane.records[0][1:])
+    box = parse(content.replace(first, newer))
+    assert box.lanes[1].records[1:] == lane.records[1:]
+
+
 def test_a_torn_record_is_skipped(content: bytes) -> None:
     """And counted."""
-    sound = black_box.parse(content).lanes[0]
+    sound = parse(content).lanes[0]
     at = content.index(struct.pack("<QII", *sound.records[50]))
-    box = black_box.parse(content[:at] + struct.pack("<QII", sound.records[50][0], 77, 9) + content[at + 16 :])
+    box = parse(content[:at] + struct.pack("<QII", sound.records[50][0], 77, 9) + content[at + 16 :])
     assert box.lanes[0].torn == 1
     assert box.lanes[0].records == (*sound.records[:50], *sound.records[51:])
     assert "1 torn record skipped" in shown(box)
@@ -170,7 +180,7 @@ def test_a_torn_record_is_skipped(content: bytes) -> None:
 )
 def test_what_is_no_box(data: bytes, said: str) -> None:
     with pytest.raises(BoxError, match=said):
-        black_box.parse(data)
+        parse(data)
 
 
 def mutate(chance: random.Random, content: bytes, used: list[range]) -> bytes:
@@ -218,7 +228,7 @@ def test_ten_thousand_mutated_boxes(content: bytes) -> None:
     for number in range(10_000):
         data = mutate(chance, content, used)
         try:
-            box = black_box.parse(data)
+            box = parse(data)
         except BoxError:
             refused += 1
             continue
@@ -241,9 +251,14 @@ def test_old_boxes_are_forgotten(tmp_path: Path, content: bytes) -> None:
     """The newest are kept; what is no box, or a live process's, is nobody's to delete."""
     for number in range(25):
         path = tmp_path / f"{number:02}.box"
-        path.write_bytes(content[: layout.BOX_PAGE])
-        os.utime(path, (number, number))
-    (tmp_path / "notes.txt").write_text("mine")
+        head = bytearray(content[: layout.BOX_PAGE])
+        at = struct.calcsize("<8sIIIIQQ")  # when it was seen last, which is what counts
+        struct.pack_into("<Q", head, at, struct.unpack_from("<Q", head, at - 16)[0] + (number + 1) * 10**9)
+        path.write_bytes(head)
+    for number in range(30):
+        (tmp_path / f"vagrant{number}.box").write_text("mine")
+    tmp_path.chmod(0o755)
     box_folder.forget_old(str(tmp_path))
-    left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == [f"{number:02}.box" for number in range(5, 25)] + ["notes.txt"]
+    left = sorted(path.name for path in tmp_path.iterdir() if path.name[0].isdigit())
+    assert left == [f"{number:02}.box" for number in range(5, 25)]
+    assert len(list(tmp_path.glob("vagrant*"))) == 30

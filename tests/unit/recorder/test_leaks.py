@@ -46,8 +46,8 @@ class Entries:
         not self.leave  # noqa: B018 - the same
 
     def failure(self) -> None:
-        not self.failing[0]  # noqa: B018 - the same
-        not self.failing[1]  # noqa: B018 - the same
+        not self.failing[0]
+        not self.failing[1]
         self.failing[1] == ERROR  # noqa: B015 - the same
 
     def left(self) -> None:

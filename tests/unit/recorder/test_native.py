@@ -70,13 +70,13 @@ def recorder() -> NativeRecorder:
 def test_both_recorders_have_the_same_limits() -> None:
     """What stands in C and in Python is the same number."""
     sources = Path(_native.__file__).parent
-    text = "".join((sources / "c" / name).read_text() for name in ("lane.h", "box.h", "describe.h"))
+    text = "".join((sources / "c" / name).read_text() for name in ("lane.h", "totals.h", "box.h", "describe.h"))
     written = {name: int(number) for name, number in re.findall(r"#define (\w+) (\d+)u?\b", text)}
     for module in (layout, lane, sites):
         for name in written.keys() & vars(module).keys():
             assert written.pop(name) == getattr(module, name), name
     # What the recorder in Python has none of: ended threads that are kept, many threads, a black box that grows.
-    assert written.keys() == {"ENDED_KEPT", "CROWD", "HAS_BOX", "BOX_SEGMENTS", "MOST_TEXT", "MAP_POPULATE"}
+    assert written.keys() == {"ENDED_KEPT", "CROWD", "HAS_BOX", "BOX_SEGMENTS", "MOST_TEXT", "MADV_POPULATE_WRITE"}
 
 
 def test_time_is_that_of_perf_counter(recorder: NativeRecorder) -> None:
