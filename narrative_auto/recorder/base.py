@@ -157,8 +157,8 @@ if TYPE_CHECKING:
             """Let the memory be a file from the first record on, so that it outlives the process.
 
             Args:
-                folder: where; made in the folder above if it is not there, and its owner's alone. "" for memory that can
-                    be dumped and is no file.
+                folder: where; made in the folder above if it is not there, and its owner's alone. "" for memory that
+                    can be dumped and is no file.
                 story_id: of the story; the file is called after it.
                 facts: what is known of the run, for the file's reader; the last ones go where there is no room.
             """

@@ -240,3 +240,36 @@ def test_a_child_that_goes_on_in_a_coroutine(write: Write, tmp_path: Path) -> No
     (lane,) = found["lanes"]
     assert lane["thread"] == found["pid"]
     assert [name for _, name, kind in lane["records"] if kind == "START"] == ["ten", *["step"] * 10]
+
+
+FORKS_BESIDE_THREADS = """
+import ctypes, os, signal, threading
+def deep(n): return deep(n - 1) if n else 0
+def churn(stop):
+    while not stop.is_set():
+        thread = threading.Thread(target=deep, args=(300,))
+        thread.start()
+        thread.join()
+def main():
+    stop = threading.Event()
+    threads = [threading.Thread(target=churn, args=(stop,)) for _ in range(3)]
+    for thread in threads: thread.start()
+    fork = ctypes.CDLL(None).fork
+    for _ in range(150):
+        pid = fork()  # without the GIL: another thread may have it, and then the child goes no further
+        if pid == 0: os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    stop.set()
+    for thread in threads: thread.join()
+    print("fine")
+main()
+"""
+
+
+@native
+def test_forks_by_c_code_beside_threads(write: Write, tmp_path: Path) -> None:
+    """What is kept for the child does not run over while other threads make more of it."""
+    write("app.py", FORKS_BESIDE_THREADS)
+    done = narrative_run("--quiet", sys.executable, "app.py", cwd=tmp_path, MALLOC_PERTURB_="165", MALLOC_CHECK_="3")
+    assert (done.status, done.out) == (0, b"fine\n"), done.err
