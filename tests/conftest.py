@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -16,6 +17,9 @@ from pathlib import Path
 import pytest
 
 from narrative_auto.errors import set_strict
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background, and so in what is run here
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = Path(sys.executable).parent
@@ -37,6 +41,9 @@ class Done:
 RECORDER = os.environ.get("NARRATIVE_RECORDER", "native")
 """The recorder of the processes under test; `NARRATIVE_RECORDER=pure` tests what is there without a compiler."""
 
+
+THOROUGH = sys.version_info[:2] == (3, 12)
+"""Whether what says little about an interpreter runs in full length: once is enough, elsewhere a tenth of it does."""
 
 BOXES = tempfile.mkdtemp(prefix="narrative-boxes-")
 """The folder of black boxes of the processes under test."""

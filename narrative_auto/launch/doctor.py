@@ -198,7 +198,7 @@ def _recorder(case: Case) -> Fact:
 def _black_box(case: Case) -> Fact:
     folder = case.engines["black_box"]
     if case.engines["recorder"] != "native":
-        return Fact("black box", "none: the recorder in Python has no memory that could outlive the process", REMARK)
+        return Fact("black box", "none: the recorder in Python has no memory that could outlive the process")
     if not folder:
         return Fact("black box", "off: a process that is killed leaves less behind")
     nearest = folder if os.path.isdir(folder) else os.path.dirname(folder)

@@ -29,6 +29,9 @@ THREAD_RING_RECORDS = 4_096
 CROWD_RING_RECORDS = 1_024
 """Records kept for a thread where there are many (16 KiB); a power of two."""
 
+CROWD = 64
+"""How many are many."""
+
 # -- the black box: formats of `struct`, without the byte order
 
 BOX_MAGIC = b"narrbox\n"

@@ -24,6 +24,8 @@ from narrative_auto.recorder.lane import (
     Lane,
 )
 from narrative_auto.recorder.layout import (
+    CROWD,
+    CROWD_RING_RECORDS,
     RESUME,
     RETURN,
     RING_RECORDS,
@@ -162,7 +164,8 @@ class PureRecorder:
         with self._lock:
             self._lane_count += 1
             number = self._lane_count
-        lane = Lane(number, RING_RECORDS if number == 1 else THREAD_RING_RECORDS, self._wake)
+        records = CROWD_RING_RECORDS if len(self._lanes) >= CROWD else THREAD_RING_RECORDS
+        lane = Lane(number, RING_RECORDS if number == 1 else records, self._wake)
         self._lanes.append(lane)
         self._local.lane = lane
         self._local.retiring = _Retiring(self._retire, lane)

@@ -194,7 +194,7 @@ def heard(number, frame): told.append(number)
 def main():
     if sys.argv[1] == "handler": signal.signal(signal.SIGUSR1, heard)
     elif sys.argv[1] == "ignored": signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    time.sleep(0.6)  # until ours is before it again
+    time.sleep(2.5)  # until ours is before it again, also on a busy machine
     print(signal.getsignal(signal.SIGUSR1) in (heard, signal.SIG_DFL, signal.SIG_IGN), flush=True)
     os.kill(os.getpid(), signal.SIGUSR1)
     time.sleep(0.05)
@@ -287,7 +287,7 @@ def main():
     else:
         os.close(2)
         assert os.open("told.txt", os.O_CREAT | os.O_WRONLY) == 2
-    time.sleep(0.6)
+    time.sleep(2.5)
     os.kill(os.getpid(), signal.SIGUSR1)
     time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGUSR1)

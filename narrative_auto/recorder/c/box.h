@@ -210,8 +210,8 @@ static int box_make_file(void) {
             ssize_t count = pwrite(file, segment->base + done, segment->used - done, (off_t)(segment->at + done));
             if (count > 0)
                 done += (uint64_t)count;
-            else if (errno != EINTR)
-                fault = errno;
+            else if (count == 0 || errno != EINTR)
+                fault = count == 0 ? EIO : errno;
         }
     }
     for (uint32_t at = 0; at < the_box.count && !fault; at++) {

@@ -16,7 +16,7 @@ from narrative_auto.crash.recovered import FORMAT, Recovered
 from narrative_auto.recorder import black_box, box_folder, layout
 from narrative_auto.recorder.black_box import BoxError
 from narrative_auto.recorder.box_parser import parse
-from tests.conftest import RECORDER
+from tests.conftest import RECORDER, THOROUGH
 
 pytestmark = pytest.mark.skipif(RECORDER == "pure", reason="the recorder in Python has no black box")
 
@@ -214,7 +214,7 @@ def mutate(chance: random.Random, content: bytes, used: list[range]) -> bytes:
     return bytes(data)
 
 
-def test_ten_thousand_mutated_boxes(content: bytes) -> None:
+def test_thousands_of_mutated_boxes(content: bytes) -> None:
     """Nothing but `BoxError` comes out of any of them, and what can be read can be shown."""
     chance = random.Random(20261121)
     used = []  # the main thread's ring has 65,536 records: where it is empty, nothing can be broken
@@ -225,7 +225,8 @@ def test_ten_thousand_mutated_boxes(content: bytes) -> None:
         at += layout.BLOCK_SIZE + size
     used += [range(256), range(256)]
     read = refused = 0
-    for number in range(10_000):
+    count = 10_000 if THOROUGH else 1_000
+    for number in range(count):
         data = mutate(chance, content, used)
         try:
             box = parse(data)
@@ -235,8 +236,8 @@ def test_ten_thousand_mutated_boxes(content: bytes) -> None:
         read += 1
         if number % 10 == 0:
             shown(box)
-    assert read > 9_000
-    assert read + refused == 10_000
+    assert read > 0.9 * count
+    assert read + refused == count
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
