@@ -32,8 +32,9 @@ def main() -> int:
     results = Results(chosen.quick)
     for part in chosen.parts or PARTS:
         PARTS[part](results)
+        if not chosen.parts:
+            print(f"\nwritten to {results.write()}")  # what comes later may take long
     if not chosen.parts:
-        print(f"\nwritten to {results.write()}")
         if not chosen.quick:
             write_page()
     print()

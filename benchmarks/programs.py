@@ -63,7 +63,7 @@ def _steady(
 ) -> dict[Way, list[float]]:
     script, *include = workloads.write(folder, program)
     once = min(run(folder, PLAIN, [script, "3"]))
-    count = max(rounds, math.ceil(ENOUGH_SECONDS / once))
+    count = max(SETTLED + 1 if once > ENOUGH_SECONDS else rounds, math.ceil(ENOUGH_SECONDS / once))
     steady: dict[Way, list[float]] = {way: [] for way in [PLAIN, *ways]}
     for number in range(processes):
         names: dict[Way, set[str]] = {}
