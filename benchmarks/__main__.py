@@ -34,9 +34,8 @@ def main() -> int:
         PARTS[part](results)
         if not chosen.parts:
             print(f"\nwritten to {results.write()}")  # what comes later may take long
-    if not chosen.parts:
-        if not chosen.quick:
-            write_page()
+    if not chosen.parts and not chosen.quick:
+        write_page()
     print()
     for figure in results.missed:
         print(f"missed: {figure.line().strip()}")
