@@ -134,12 +134,12 @@ class NativeRecorder(_native.Recorder):
         """Write a copy of the memory into a folder on each signal of a number; the program's handler comes after."""
         try:
             path = os.path.join(folder, f"{story_id}-dump-")
-            self.dump_on(number, os.fsencode(folder), os.fsencode(path), self._pythons_handler(number))
+            self.dump_on(number, os.fsencode(folder), os.fsencode(path), self._find_pythons_handler(number))
         except OSError as error:
             return error.strerror or str(error)
         return ""
 
-    def _pythons_handler(self, number: int) -> int:
+    def _find_pythons_handler(self, number: int) -> int:
         """Return the address of the one handler by which Python calls those of the program, 0 if it is not known."""
         global _pythons_handler  # noqa: PLW0603 - of the process, as signals are
         if not _pythons_handler:

@@ -7,7 +7,6 @@ import os
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -264,7 +263,6 @@ def test_the_default_place(write: Write, tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     process.stdout.readline()
-    time.sleep(0.1)
     try:
         done = subprocess.run(
             [NARRATIVE, "dump", str(process.pid), "--json"], cwd=tmp_path, env=environ, capture_output=True, check=True
