@@ -2,81 +2,66 @@
 
 from __future__ import annotations
 
-import shutil
+import statistics
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.processes import BEST_ENGINE, PLAIN, PURE, RECORDED, SETTRACE, in_turn, peers
+from benchmarks import workloads
+from benchmarks.lock_step import SERVE, lock_step, ratios_of_turns
+from benchmarks.processes import PLAIN, PURE, RECORDED, SETTRACE, best_of, peers
 from benchmarks.results import Figure
-from benchmarks.workloads import find_pyperformance
 
 if TYPE_CHECKING:
-    from benchmarks.processes import Times, Way
+    from benchmarks.processes import Way
     from benchmarks.results import Results
 
 NATIVE_NS, PURE_NS = 25.0, 400.0
 """What an empty call may cost more, in ns: by the compiled recorder, and by the one in Python."""
 
-RICHARDS = """
-import sys, time
-import run_benchmark
-work = run_benchmark.Richards()
-work.run(1)
-for _ in range(int(sys.argv[1])):
-    before = time.perf_counter()
-    assert work.run(1)
-    print(time.perf_counter() - before)
-"""
-
 EMPTY = """
-import sys, time
-from functions import empty, rounds
-number = int(sys.argv[2])
-rounds(number)
-for _ in range(int(sys.argv[1])):
-    before = time.perf_counter()
-    rounds(number)
-    print((time.perf_counter() - before) / number)
+def empty(): return  # logfire leaves alone what only passes
+def main():
+    for _ in range(NUMBER): empty()
 """
 
-FUNCTIONS = """
-def empty(): return  # logfire leaves alone what only passes
-def rounds(number):
-    for _ in range(number): empty()
+SCRIPT = """
+from functions import main
+from serve import serve
+serve(main)
 """
 
 
 def main(results: Results) -> None:
     """Measure both."""
-    processes, rounds = (2, 3) if results.quick else (7, 10)
-    fast, slow = [*RECORDED, *peers("viztracer", "cProfile")], [SETTRACE, PURE, *peers("logfire", "runtime-narrative")]
-    source = find_pyperformance("richards")
+    turns = 25 if results.quick else 100
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shutil.copy(source, folder / "run_benchmark.py")
-        (folder / "richards.py").write_text(RICHARDS, "utf-8")
-        (folder / "functions.py").write_text(FUNCTIONS, "utf-8")
-        (folder / "calls.py").write_text(EMPTY, "utf-8")
-        print(f"\nan empty call, ns more than plain, {processes} processes each")
-        _empty(results, in_turn(folder, processes, ["calls.py", str(rounds), "200000"], fast), fast)
-        _empty(results, in_turn(folder, min(processes, 3), ["calls.py", "3", "5000"], slow), slow)
-        print("\nrichards, wall clock")
-        slow = [SETTRACE, PURE]
-        for ways, many in ((RECORDED, processes), (slow, min(processes, 2))):
-            times = in_turn(folder, many, ["richards.py", str(rounds)], ways)
-            for way in ways:
-                results.ratio("richards, wall clock", way.name, *(list(map(min, times[one])) for one in (way, PLAIN)))
+        print(f"\nan empty call, ns more than plain, least of {turns} turns")
+        _empty(results, folder / "fast", [*RECORDED, *peers("viztracer", "cProfile")], 100_000, turns)
+        _empty(results, folder / "slow", [SETTRACE, PURE, *peers("logfire", "runtime-narrative")], 2_000, turns // 2)
+        print("\nrichards, slower recorders")
+        ways = [SETTRACE, PURE]
+        workloads.write(folder / "richards", "richards")
+        seconds = lock_step(folder / "richards", ways, ["app.py"], turns=6, round_seconds=0.0)
+        for way in ways:
+            results.ratio_of_turns("richards", way.name, ratios_of_turns(seconds, way))
 
 
-def _empty(results: Results, times: Times, ways: list[Way]) -> None:
-    plain = list(map(min, times[PLAIN]))
+def _empty(results: Results, folder: Path, ways: list[Way], number: int, turns: int) -> None:
+    """What a peer traces is imported: the function stands in a module of its own."""
+    folder.mkdir()
+    (folder / "functions.py").write_text(EMPTY.replace("NUMBER", str(number)), "utf-8")
+    (folder / "serve.py").write_text(SERVE, "utf-8")
+    (folder / "calls.py").write_text(SCRIPT, "utf-8")
+    seconds = lock_step(folder, ways, ["calls.py"], turns=turns, round_seconds=0.0)
     for way in ways:
-        added = [(min(one) - other) * 1e9 for one, other in zip(times[way], plain, strict=True)]
-        value = (min(map(min, times[way])) - min(plain)) * 1e9
+        value = (min(seconds[way]) - min(seconds[PLAIN])) / number * 1e9
+        added = [(ours - plain) / number * 1e9 for ours, plain in zip(seconds[way], seconds[PLAIN], strict=True)]
+        quarters = statistics.quantiles(added, n=4)
         limit = None
-        if way in RECORDED and way.engine == BEST_ENGINE:
+        if way in RECORDED and way.engine == best_of(way.budget):
             limit = NATIVE_NS
         elif way == PURE:
             limit = PURE_NS
-        results.add(Figure("an empty call, added", way.name, value, min(added), max(added), "ns", limit))
+        results.add(Figure("an empty call, added", way.name, value, quarters[0], quarters[2], "ns", limit))

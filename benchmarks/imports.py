@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.processes import BEST_ENGINE, PLAIN, RECORDED, in_turn, run
+from benchmarks.processes import PLAIN, RECORDED, best_of, in_turn, run
 
 if TYPE_CHECKING:
     from benchmarks.processes import Times
@@ -88,4 +88,4 @@ def main(results: Results) -> None:
 def _figures(results: Results, what: str, times: Times, limit: float) -> None:
     for way in RECORDED:
         values, plain = ([seconds[0] for seconds in times[one]] for one in (way, PLAIN))
-        results.ratio(what, way.name, values, plain, limit if way.engine == BEST_ENGINE else None)
+        results.ratio(what, way.name, values, plain, limit if way.engine == best_of(way.budget) else None)

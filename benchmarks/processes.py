@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from narrative_auto.instrument.engines.choice import BEST
+from narrative_auto.instrument.engines.choice import best_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,13 +38,15 @@ class Way:
 
 PLAIN = Way("plain")
 ENGINES = ["rewrite"] if sys.version_info < (3, 12) else ["rewrite", "monitoring"]
-BEST_ENGINE = BEST[sys.version_info[:2]]
-"""What `--engine auto` takes on this interpreter."""
-
 RECORDED = [Way(engine, engine) for engine in ENGINES]
 BUDGETED = [Way(f"{engine}, 3%", engine, budget="3%") for engine in ENGINES]
 SETTRACE = Way("settrace", "settrace")
 PURE = Way("rewrite, pure", "rewrite", "pure")
+
+
+def best_of(budget: str) -> str:
+    """Return the engine that `--engine auto` takes on this interpreter, under "3%" or "off"."""
+    return best_engine(sys.version_info[:2], has_budget=budget != "off")
 
 
 def peers(*names: str) -> list[Way]:

@@ -11,6 +11,8 @@ import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from benchmarks import workloads
+
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- begin: python -m benchmarks -->", "<!-- end -->"
@@ -24,7 +26,8 @@ class Figure:
         what: what was measured: "budget: richards", "an empty call".
         way: how it was run: "rewrite, 3%".
         value: a ratio to plain, or in `unit`.
-        least, most: over the rounds, in each of which all ways ran one after the other.
+        least, most: the spread: of the rounds, in each of which all ways ran one after the other; of a figure that is
+            the median of them, the middle half.
         unit: "" for a ratio.
         limit: the figure to reach; None where there is none for this way.
     """
@@ -71,6 +74,13 @@ class Results:
         self.add(Figure(what, way, value, min(rounds), max(rounds), "", limit))
         return value
 
+    def ratio_of_turns(self, what: str, way: str, ratios: list[float]) -> float:
+        """Take in the ratios of all turns: their median; the spread is that of the middle half. Return it."""
+        quarters = statistics.quantiles(ratios, n=4)
+        value = statistics.median(ratios)
+        self.add(Figure(what, way, value, quarters[0], quarters[2]))
+        return value
+
     def fault(self, text: str) -> None:
         """Take in something that is not as it must be."""
         self.faults.append(text)
@@ -95,6 +105,29 @@ class Results:
         path = RESULTS / f"{version}{'-quick' if self.quick else ''}.json"
         path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
         return path
+
+
+PROGRAMS = "programs: mean"
+IMPORT = "import, all caches there"
+TIE = 1.02
+
+
+def best_engine(figures: list[Figure], suffix: str) -> str:
+    """Return the engine under which a program costs less: the programs' mean, and as much as one of them its import.
+
+    Args:
+        figures: of one interpreter.
+        suffix: of the ways that count: ", 3%" within that budget, "" where every call is recorded.
+    """
+    found = {(figure.what, figure.way): figure.value for figure in figures}
+    counted = sum(figure.way == f"rewrite{suffix}" for figure in figures if figure.what in workloads.NAMES)
+    costs = {
+        engine: found[PROGRAMS, engine + suffix] ** (counted / (counted + 1))
+        * found[IMPORT, engine] ** (1 / (counted + 1))
+        for engine in ("rewrite", "monitoring")
+        if (PROGRAMS, engine + suffix) in found
+    }
+    return "rewrite" if costs["rewrite"] <= TIE * min(costs.values()) else min(costs, key=lambda engine: costs[engine])
 
 
 def geometric_mean(values: list[float]) -> float:

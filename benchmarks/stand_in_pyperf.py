@@ -1,14 +1,15 @@
 """Stands in for pyperf in a folder of programs of pyperformance: runs what they hand over in this very process.
 
-Prints the CPU seconds of each round, the first one included. How many rounds there are is the first argument.
+The programs serve `lock_step`.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from typing import TYPE_CHECKING
+
+from serve import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +30,9 @@ class Runner:
 
     @staticmethod
     def bench_func(_name: str, function: Callable[..., object], *arguments: object) -> None:
-        """Time some rounds of a function."""
-        for _ in range(int(sys.argv[1])):
-            before = time.process_time()
-            function(*arguments)
-            print(time.process_time() - before)
+        """Run a function as often as is asked for."""
+        serve(lambda: function(*arguments))
 
     def bench_time_func(self, name: str, function: Callable[..., object], *arguments: object) -> None:
-        """Time some rounds of a function that is told how often to repeat itself: once."""
+        """Do so with a function that is told how often to repeat itself: once."""
         self.bench_func(name, function, 1, *arguments)

@@ -29,7 +29,7 @@ def logfire() -> None:
     import logfire
 
     logfire.configure(send_to_logfire=False, console=False)
-    logfire.install_auto_tracing(modules=["functions", "run_benchmark"], min_duration=0)
+    logfire.install_auto_tracing(modules=["functions"], min_duration=0)
 
 
 def runtime_narrative() -> None:

@@ -1,6 +1,6 @@
 """The programs whose time is taken: some of pyperformance's, and some that are hard for a budget.
 
-Each is a script that takes the number of rounds and prints the CPU seconds of each.
+Each is a script that serves `lock_step`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,12 @@ import shutil
 import sys
 from pathlib import Path
 
+from benchmarks.lock_step import SERVE
+
 PYPERFORMANCE = ("richards", "deltablue", "raytrace", "go", "chaos", "hexiom", "mdp", "crypto_pyaes")
 
-_ROUNDS = """
-import sys, time
-for _ in range(int(sys.argv[1])):
-    before = time.process_time()
-    main()
-    print(time.process_time() - before)
-"""
+LONG = ("mdp",)
+"""Programs of which a round takes seconds."""
 
 _OWN = {
     "recursion": """
@@ -72,26 +69,22 @@ def main():
 NAMES = (*PYPERFORMANCE, *_OWN)
 
 
-def write(folder: Path, name: str) -> list[str]:
-    """Put a program into a folder of its own below `folder`.
-
-    Returns:
-        The path of its script, and what `--include` has to name for it, if anything.
-    """
-    own = folder / name.replace(" ", "_").replace(",", "")
+def write(own: Path, name: str) -> list[str]:
+    """Put a program into a new folder, as "app.py"; return what `--include` has to name for it, if anything."""
     own.mkdir()
+    (own / "serve.py").write_text(SERVE, "utf-8")
     if name in _OWN:
-        (own / "app.py").write_text(_OWN[name] + _ROUNDS, "utf-8")
+        (own / "app.py").write_text(_OWN[name] + "\nfrom serve import serve\nserve(main)\n", "utf-8")
     else:
         shutil.copy(find_pyperformance(name), own / "app.py")
         shutil.copy(Path(__file__).with_name("stand_in_pyperf.py"), own / "pyperf.py")
-    return [str(own / "app.py"), *(["pyaes.*"] if name == "crypto_pyaes" else [])]
+    return ["pyaes.*"] if name == "crypto_pyaes" else []
 
 
-def suspending(script: str, include: list[str]) -> set[str]:
+def suspending(script: Path, include: list[str]) -> set[str]:
     """Return the qualified names of the generators and coroutines of a program."""
     found = set()
-    sources = [Path(script)]
+    sources = [script]
     for pattern in include:
         spec = importlib.util.find_spec(pattern.partition(".")[0])
         if spec is not None and spec.origin is not None:

@@ -112,7 +112,14 @@ class Run:
         self._cost = 0.0
         main = None if late else self._watch
         self.engines = choice.start(
-            chosen.engine, self.recorder, self._scope, self._leave_plain, main, self._is_on, late=late
+            chosen.engine,
+            self.recorder,
+            self._scope,
+            self._leave_plain,
+            main,
+            self._is_on,
+            has_budget=bool(chosen.budget),
+            late=late,
         )
         first = self.engines.first
         if chosen.engine not in {"auto", first.name}:

@@ -253,7 +253,7 @@ def _remedy(module: Located, verdict: Verdict) -> str:
 def _engines(chosen: Settings, scope: Scope) -> Engines:
     """Return the engines that can work in an interpreter like this one: they are started, and stopped at once."""
     recorder, _ = recorders.make(chosen.recorder)
-    engines = choice.start(chosen.engine, recorder, scope, lambda *_: None, None)
+    engines = choice.start(chosen.engine, recorder, scope, lambda *_: None, None, has_budget=bool(chosen.budget))
     engines.stop()
     return engines
 

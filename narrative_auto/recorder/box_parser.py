@@ -203,10 +203,11 @@ def _ring(
         index = 2 * (position & mask)
         time, word = words[index], words[index + 1]
         site, kind = word & 0xFFFFFFFF, word >> 32
-        if layout.START <= kind <= layout.RESUME and site and time <= later + _SKEW:
+        is_next = written - position == size  # the oldest: whoever died while writing one more began to overwrite it
+        if layout.START <= kind <= layout.RESUME and site and time <= later + (0 if is_next else _SKEW):
             records.append((time, site, kind))
             later = time
-        else:
+        elif not is_next:
             torn += 1
     return tuple(reversed(records)), torn
 

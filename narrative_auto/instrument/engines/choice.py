@@ -21,17 +21,24 @@ if TYPE_CHECKING:
     AnyEngine = TypeVar("AnyEngine", bound=Engine)
 
 BEST = {
-    (3, 11): "rewrite",
-    (3, 12): "rewrite",
-    (3, 13): "rewrite",
-    (3, 14): "rewrite",
-    (3, 15): "rewrite",
+    (3, 11): ("rewrite", "rewrite"),
+    (3, 12): ("rewrite", "rewrite"),
+    (3, 13): ("rewrite", "rewrite"),
+    (3, 14): ("rewrite", "rewrite"),
+    (3, 15): ("rewrite", "rewrite"),
 }
-"""What `auto` means, by interpreter: the engine whose calls cost less, where every call is recorded. `docs/engines.md`
-has the measurements: richards takes 1.44 times as long as plain with rewrite, 1.75 times with monitoring (3.12)."""
+"""What `auto` means, by interpreter: within a budget, and where every call is recorded. The engine under which the
+programs of `benchmarks/` cost less, imports included; within 2 % rewrite. Read from `benchmarks/results/`, by
+`benchmarks.results.best_engine`."""
 
 _ORDER = ("rewrite", "monitoring", "settrace")
 """Who takes the place of an engine that cannot work here; the last one always can."""
+
+
+def best_engine(version: tuple[int, int], *, has_budget: bool) -> str:
+    """Return what `auto` means on a version of CPython: monitoring where nobody has measured."""
+    within, without = BEST.get(version, ("monitoring", "monitoring"))
+    return within if has_budget else without
 
 
 class Engines:
@@ -90,6 +97,7 @@ def start(
     main: ExitWatch | None,
     is_on: Callable[[], bool] = lambda: True,
     *,
+    has_budget: bool = True,
     late: bool = False,
 ) -> Engines:
     """Start the engine that is wanted, or the next one that can, and the one beside it.
@@ -101,6 +109,7 @@ def start(
         leave_plain: told of what stays as it is: module, qualified name, reason.
         main: watches how the main module is left.
         is_on: says whether code that did not run yet is still to report.
+        has_budget: not every call is recorded.
         late: the application has functions already.
     """
     declined: list[tuple[str, str]] = []
@@ -123,8 +132,7 @@ def start(
             raise
         return engine
 
-    best = BEST.get(facts.VERSION, "monitoring")
-    name = best if wanted == "auto" else wanted
+    name = best_engine(facts.VERSION, has_budget=has_budget) if wanted == "auto" else wanted
     reason = f"auto: the cheapest one on CPython {facts.VERSION_TEXT}" if wanted == "auto" else f"--engine {wanted}"
     candidates = (begun(make(each)) for each in dict.fromkeys([name, *_ORDER]))
     first = next(engine for engine in candidates if engine is not None)

@@ -25,6 +25,7 @@
 #define CALIBRATION_NS 1000000u      /* between the two anchors */
 #define ADJUSTMENT_NS 100000000u     /* between two looks at the difference */
 #define NOTHING_BETWEEN 20000u       /* ticks that two readings of the counter may lie apart, the kernel's clock between */
+#define READINGS 5                   /* of which the one with the least between counts: a rate follows from it */
 #define STEP_NS 10000000             /* a difference from which the clock is set, not slewed: the machine was asleep */
 
 static struct {
@@ -70,16 +71,24 @@ static uint64_t rate_since_start(uint64_t ns, uint64_t ticks) {
     return passed ? (uint64_t)((((unsigned __int128)(ns - the_clock.first_ns)) << 32) / passed) : 0;
 }
 
+/* Reads both clocks at, as nearly as can be, the same moment; returns the ticks that lay between. */
+static uint64_t clock_read_both(uint64_t *ns, uint64_t *ticks) {
+    uint64_t least = UINT64_MAX;
+    for (int tries = 0; tries < READINGS; tries++) {
+        uint64_t before = __rdtsc(), time = kernel_ns(), after = __rdtsc();
+        if (after - before < least) {
+            least = after - before;
+            *ns = time;
+            *ticks = after;
+        }
+    }
+    return least;
+}
+
 /* The first anchor. */
 static void clock_anchor(void) {
     the_clock.counts = 0;
-    for (int tries = 0; tries < 5; tries++) {
-        uint64_t before = __rdtsc();
-        the_clock.first_ns = kernel_ns();
-        the_clock.first_ticks = __rdtsc();
-        if (the_clock.first_ticks - before < NOTHING_BETWEEN)
-            return;
-    }
+    clock_read_both(&the_clock.first_ns, &the_clock.first_ticks);
 }
 
 /* Which clock: the counter, if it may be used, and where somebody insists even if nobody vouches for it. */
@@ -91,11 +100,11 @@ static void clock_use(int counter, int insists) {
 }
 
 /* The time by the kernel; from the second anchor on the counter takes over. */
-static __attribute__((noinline)) uint64_t clock_begin(void) {
+static uint64_t clock_begin(void) {
     if (!the_clock.trusted)
         return kernel_ns(); /* a process may be forbidden to read the counter */
-    uint64_t before = __rdtsc(), ns = kernel_ns(), ticks = __rdtsc();
-    if (ns - the_clock.first_ns >= CALIBRATION_NS && ticks - before < NOTHING_BETWEEN) {
+    uint64_t ns = kernel_ns(), ticks;
+    if (ns - the_clock.first_ns >= CALIBRATION_NS && clock_read_both(&ns, &ticks) < NOTHING_BETWEEN) {
         the_clock.ns = ns;
         the_clock.ticks = ticks;
         the_clock.rate = rate_since_start(ns, ticks);
@@ -104,13 +113,20 @@ static __attribute__((noinline)) uint64_t clock_begin(void) {
     return ns;
 }
 
-static inline uint64_t clock_ns(void) {
-    if (__builtin_expect(the_clock.counts, 1)) {
-        uint64_t passed = __rdtsc() - the_clock.ticks;
-        if (__builtin_expect((int64_t)passed >= 0, 1))
-            return the_clock.ns + scaled(passed, the_clock.rate);
+/* The time by the counter; 0 where only clock_ns() can say. */
+static inline uint64_t clock_counted(void) {
+    if (__builtin_expect(!the_clock.counts, 0))
+        return 0;
+    uint64_t passed = __rdtsc() - the_clock.ticks;
+    return __builtin_expect((int64_t)passed >= 0, 1) ? the_clock.ns + scaled(passed, the_clock.rate) : 0;
+}
+
+static __attribute__((noinline)) uint64_t clock_ns(void) {
+    uint64_t counted = clock_counted();
+    if (counted)
+        return counted;
+    if (the_clock.counts)
         clock_anchor(); /* the counter went backwards: the machine was asleep, or moved */
-    }
     return clock_begin();
 }
 
@@ -118,10 +134,12 @@ static inline uint64_t clock_ns(void) {
 static void clock_adjust(void) {
     if (!the_clock.counts)
         return;
-    uint64_t before = __rdtsc(), ns = kernel_ns(), ticks = __rdtsc();
-    uint64_t shown = the_clock.ns + scaled(ticks - the_clock.ticks, the_clock.rate);
-    if (shown - the_clock.ns < ADJUSTMENT_NS || ticks - before >= NOTHING_BETWEEN)
+    if (scaled(__rdtsc() - the_clock.ticks, the_clock.rate) < ADJUSTMENT_NS)
         return;
+    uint64_t ns, ticks;
+    if (clock_read_both(&ns, &ticks) >= NOTHING_BETWEEN)
+        return;
+    uint64_t shown = the_clock.ns + scaled(ticks - the_clock.ticks, the_clock.rate);
     int64_t behind = (int64_t)(ns - shown);
     uint64_t rate = rate_since_start(ns, ticks);
     if (rate == 0 || behind > STEP_NS || behind < -STEP_NS) {
@@ -136,9 +154,16 @@ static void clock_adjust(void) {
 #else
 
 static void clock_use(int Py_UNUSED(counter), int Py_UNUSED(insists)) { memset(&the_clock, 0, sizeof the_clock); }
+static inline uint64_t clock_counted(void) { return 0; }
 static inline uint64_t clock_ns(void) { return kernel_ns(); }
 static void clock_adjust(void) {}
 
 #endif
+
+/* The time, without a call of another function where the counter says it. */
+static inline uint64_t clock_now(void) {
+    uint64_t counted = clock_counted();
+    return __builtin_expect(counted != 0, 1) ? counted : clock_ns();
+}
 
 #endif

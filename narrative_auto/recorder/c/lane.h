@@ -118,7 +118,7 @@ static inline void lane_write(Lane *lane, uint64_t now, uint32_t site, uint64_t 
     lane->head++;
 }
 
-static int lane_grow(Lane *lane) {
+static __attribute__((noinline)) int lane_grow(Lane *lane) {
     uint32_t room = lane->room == 0 ? 64 : 2 * lane->room;
     uint64_t at = 0;
     Entry *before = lane->stack, *stack = lane->boxed ? box_take(BLOCK_STACK, room * sizeof *stack, &at) : NULL;
@@ -270,17 +270,17 @@ static inline uint64_t entry_duration(const Entry *entry, uint64_t running, uint
     return !entry->suspends || !entry->awaits ? running : now > entry->started ? now - entry->started : 0;
 }
 
+/* Whether the uppermost entry is that of an activation; below all there is one of no activation. */
+static inline int is_top(const Entry *entry, const void *frame, uint32_t site) {
+    return entry->frame == frame && entry->site == site;
+}
+
 /* Takes the entry of an activation off, with all that was left above it without an exit; NULL if there is none. The
    entry stays readable until the next one is put on. */
-static inline Entry *lane_pop(Lane *lane, void *frame, uint32_t site) {
-    Entry *entry = &lane->stack[lane->top];
-    if (LIKELY(entry->frame == frame && entry->site == site && lane->top)) {
-        lane->top--;
-        return entry;
-    }
+static Entry *lane_pop(Lane *lane, const void *frame, uint32_t site) {
     for (uint32_t at = lane->top; at > 0; at--) {
-        entry = &lane->stack[at];
-        if (entry->frame == frame && entry->site == site) {
+        Entry *entry = &lane->stack[at];
+        if (is_top(entry, frame, site)) {
             lane->disordered += lane->top - at;
             lane->top = at - 1;
             return entry;

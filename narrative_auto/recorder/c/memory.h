@@ -176,6 +176,12 @@ static __attribute__((noinline)) Lane *lane_find(Recorder *recorder, int make) {
     return lane;
 }
 
+/* The same where there is nothing to look for; else NULL. */
+static inline Lane *lane_at_hand(const Recorder *recorder) {
+    Lane *lane = current_lane;
+    return LIKELY(lane != NULL && lane->owner == recorder && !lane->muted) ? lane : NULL;
+}
+
 static inline Lane *lane_here(Recorder *recorder, int make) {
     Lane *lane = current_lane;
     return LIKELY(lane != NULL && lane->owner == recorder) ? lane : lane_find(recorder, make);

@@ -24,7 +24,7 @@ static __attribute__((noinline)) PyObject *monitor_meets(Monitor *self, PyObject
     if (watched != NULL && watched->state != NULL) {
         if (watched->entry < 0)
             watched->entry = offset_of(offset);
-        if (!watched->state->silent && on_start(watched->state, frame_here()) < 0)
+        if (!watched->state->silent && on_start(watched->state, frame_here(), watched->state->suspends) < 0)
             Py_CLEAR(answer);
     }
     return answer;
@@ -37,7 +37,7 @@ static PyObject *monitor_started(PyObject *self, PyObject *const *args, Py_ssize
         return monitor_meets(monitor, args[0], args[1]);
     if (UNLIKELY(watched->state->silent))
         return Py_NewRef(monitor->disable);
-    return done(on_start(watched->state, frame_here()));
+    return done(on_start(watched->state, frame_here(), watched->state->suspends));
 }
 
 /* What a code object reports to; NULL for nothing. */
@@ -52,7 +52,7 @@ static PyObject *monitor_returned(PyObject *self, PyObject *const *args, Py_ssiz
     const SiteState *state = state_at(self, args[0]);
     if (UNLIKELY(state == NULL || state->silent))
         return state != NULL ? disable(self) : Py_NewRef(Py_None);
-    return done(on_end(state, frame_here(), RETURN, 0, NULL));
+    return done(on_return(state, frame_here(), state->suspends));
 }
 
 static PyObject *monitor_yielded(PyObject *self, PyObject *const *args, Py_ssize_t Py_UNUSED(count)) {
@@ -97,7 +97,7 @@ static PyObject *monitor_unwound(PyObject *self, PyObject *const *args, Py_ssize
     /* An exception at or before the instruction that reports START leaves a call that never began. */
     if (watched->state != NULL && !watched->state->silent && watched->entry >= 0
         && offset_of(args[1]) > watched->entry - 1 + monitor->before)
-        return done(on_end(watched->state, frame_here(), UNWIND, (uint64_t)(uintptr_t)args[2], Py_TYPE(args[2])));
+        return done(on_unwind(watched->state, frame_here(), (uint64_t)(uintptr_t)args[2], Py_TYPE(args[2])));
     Py_RETURN_NONE;
 }
 

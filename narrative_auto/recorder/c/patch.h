@@ -10,6 +10,7 @@
 
 #include "recorder.h"
 #include <opcode.h>
+#undef RESUME /* the transition, not the instruction */
 
 #if PY_VERSION_HEX >= 0x030d0000
 #define ASKING_UNITS 5u /* TO_BOOL and its three inline caches, POP_TOP */

@@ -17,7 +17,8 @@ typedef struct {
     uint8_t gave_up;     /* the site's generation in which it could not be jumped over, and 1 more */
 } Probe;
 
-static PyTypeObject *probe_type;
+static PyTypeObject *probe_type;      /* of UNWIND, and of whoever calls back */
+static PyTypeObject *probe_types[2][6]; /* of the other transitions, of functions that are never suspended and of others */
 
 static int is_kind(PyObject *kind, const char *name) {
     return PyUnicode_Check(kind) && PyUnicode_CompareWithASCIIString(kind, name) == 0;
@@ -88,27 +89,52 @@ static inline void lend_level(int lends) {
 /* A probe of a silent site is asked: it is to be jumped over from now on. */
 static __attribute__((noinline)) void probe_withdraw(Probe *probe) {
     uint8_t now = (uint8_t)(probe->state->generation + 1);
-    if (probe->by_callback || probe->gave_up == now)
+    if (probe->gave_up == now)
         return;
     if (!patch_here((PyObject *)probe, probe->state, &probe->patches))
         probe->gave_up = now;
 }
 
+static int on_transition(const SiteState *site, uint32_t transition, void *frame) {
+    switch (transition) {
+    case START: return on_start(site, frame, site->suspends);
+    case RETURN: return on_return(site, frame, site->suspends);
+    case YIELD: return on_yield(site, frame);
+    case RESUME: return on_resume(site, frame);
+    default: return 0; /* UNWIND comes with its exception */
+    }
+}
+
 static int probe_bool(PyObject *self) {
     const Probe *probe = (Probe *)self;
-    if (UNLIKELY(probe->transition == UNWIND))
+    if (probe->transition == UNWIND)
         lend_level(1);
-    else if (LIKELY(!probe->state->silent))
+    else if (!probe->state->silent)
         return on_transition(probe->state, probe->transition, probe_frame(probe)) < 0 ? -1 : 1;
-    else
-        probe_withdraw((Probe *)self);
     return 1;
 }
+
+/* The truth value of a probe of one transition. */
+#define TRUTH(name, transition)                            \
+    static int name(PyObject *self) {                      \
+        const SiteState *site = ((Probe *)self)->state;    \
+        if (LIKELY(!site->silent))                         \
+            return UNLIKELY((transition) < 0) ? -1 : 1;    \
+        probe_withdraw((Probe *)self);                     \
+        return 1;                                          \
+    }
+
+TRUTH(start_bool, on_start(site, frame_here(), 0))
+TRUTH(start_suspendable_bool, on_start(site, frame_here(), 1))
+TRUTH(return_bool, on_return(site, frame_here(), 0))
+TRUTH(return_suspendable_bool, on_return(site, frame_here(), 1))
+TRUTH(yield_bool, on_yield(site, frame_here()))
+TRUTH(resume_bool, on_resume(site, frame_here()))
 
 static int probe_unwinds(const Probe *probe, uint64_t identity, PyTypeObject *kind) {
     if (probe->state->silent || probe->transition != UNWIND)
         return 0;
-    return on_end(probe->state, probe_frame(probe), UNWIND, identity, kind);
+    return on_unwind(probe->state, probe_frame(probe), identity, kind);
 }
 
 static PyObject *probe_compare(PyObject *self, PyObject *other, int operation) {
@@ -156,7 +182,8 @@ static void probe_dealloc(PyObject *self) {
 }
 
 static PyObject *probe_new(PyObject *recorder, SiteState *state, uint32_t transition, int by_callback) {
-    Probe *probe = PyObject_New(Probe, probe_type);
+    PyTypeObject *type = by_callback ? NULL : probe_types[state->suspends][transition];
+    Probe *probe = PyObject_New(Probe, type != NULL ? type : probe_type);
     if (probe == NULL)
         return NULL;
     probe->state = state;
@@ -204,8 +231,38 @@ static PyType_Slot probe_slots[] = {
 static PyType_Spec probe_spec = {
     .name = "narrative_auto.recorder._native.Probe",
     .basicsize = sizeof(Probe),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_BASETYPE,
     .slots = probe_slots,
 };
+
+/* Makes the types of probes that have a transition of their own. */
+static int probe_types_make(void) {
+    static const struct {
+        const char *name;
+        inquiry truth;
+        uint8_t suspends, transition;
+    } kinds[] = {
+        {"narrative_auto.recorder._native.StartProbe", start_bool, 0, START},
+        {"narrative_auto.recorder._native.ReturnProbe", return_bool, 0, RETURN},
+        {"narrative_auto.recorder._native.StartSuspendableProbe", start_suspendable_bool, 1, START},
+        {"narrative_auto.recorder._native.ReturnSuspendableProbe", return_suspendable_bool, 1, RETURN},
+        {"narrative_auto.recorder._native.YieldProbe", yield_bool, 1, YIELD},
+        {"narrative_auto.recorder._native.ResumeProbe", resume_bool, 1, RESUME},
+    };
+    for (size_t at = 0; at < sizeof kinds / sizeof *kinds; at++) {
+        PyType_Slot slots[] = {{Py_nb_bool, (void *)kinds[at].truth}, {Py_tp_dealloc, (void *)probe_dealloc}, {0, NULL}};
+        PyType_Spec spec = {
+            .name = kinds[at].name,
+            .basicsize = sizeof(Probe),
+            .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+            .slots = slots,
+        };
+        PyObject *type = PyType_FromSpecWithBases(&spec, (PyObject *)probe_type);
+        if (type == NULL)
+            return -1;
+        probe_types[kinds[at].suspends][kinds[at].transition] = (PyTypeObject *)type;
+    }
+    return 0;
+}
 
 #endif

@@ -32,47 +32,31 @@ static __attribute__((noinline)) int lane_wakes(Lane *lane) {
 
 /* -- transitions -- */
 
-/* The entry above all others: of a call that is about to begin. NULL without memory. */
-static inline Entry *lane_above(Lane *lane) {
-    if (UNLIKELY(lane->top + 1 >= lane->room) && !lane_grow(lane))
-        return NULL;
-    return &lane->stack[lane->top + 1];
-}
+/* Each transition is written twice: once for what nearly always is so, without a call of another function on its way,
+   and once, named `..._rarely`, for all there is. */
 
 static inline void lane_push(Lane *lane) {
     PUBLISH();
     lane->top++;
 }
 
-static __attribute__((noinline)) Row *row_met(Lane *lane, uint32_t site, uint32_t caller, uint64_t now) {
-    if (lane->owner->described != NULL)
-        site_describe(lane->owner, site);
-    Row *row = row_find(&lane->rows, site, caller); /* the last line may have run other code */
-    return row != NULL ? row : row_add(&lane->rows, site, caller, lane, now);
-}
-
-static inline Row *row_of(Lane *lane, uint32_t site, uint32_t caller, uint64_t now) {
-    Row *row = row_find(&lane->rows, site, caller);
-    return LIKELY(row != NULL) ? row : row_met(lane, site, caller, now);
-}
-
-static inline int begin_call(const SiteState *site, void *frame, Lane *lane) {
-    uint64_t now = clock_ns();
-    lane_write(lane, now, site->number, START);
+/* Takes off what was left without an exit, where its frame's memory serves another call. */
+static inline void lane_forget(Lane *lane, const void *frame) {
     while (UNLIKELY(lane->stack[lane->top].frame == frame && lane->top))
-        lane->top--; /* it was left without an exit, and its frame's memory serves another call */
-    Row *row = row_of(lane, site->number, lane->stack[lane->top].site, now);
-    Entry *entry = row != NULL ? lane_above(lane) : NULL;
-    if (UNLIKELY(entry == NULL))
-        return 0;
+        lane->top--;
+}
+
+/* Puts a call onto the stack, which has room for it. */
+static inline int enter(const SiteState *site, void *frame, Lane *lane, Row *row, uint64_t now, int suspends) {
+    Entry *entry = &lane->stack[lane->top + 1];
     row->calls++;
     entry->frame = frame;
     entry->row = row;
     entry->site = site->number;
     entry->since = now;
     entry->below = 0;
-    entry->suspends = site->suspends;
-    if (site->suspends) {
+    entry->suspends = (uint8_t)suspends;
+    if (suspends) {
         entry->started = now;
         entry->running = 0;
         entry->awaits = site->awaits;
@@ -80,6 +64,33 @@ static inline int begin_call(const SiteState *site, void *frame, Lane *lane) {
     }
     lane_push(lane);
     return UNLIKELY(row->calls == 1 && !lane->listened) ? lane_wakes(lane) : 0;
+}
+
+static Row *row_of(Lane *lane, uint32_t site, uint32_t caller, uint64_t now) {
+    Row *row = row_find(&lane->rows, site, caller);
+    if (LIKELY(row != NULL))
+        return row;
+    if (lane->owner->described != NULL)
+        site_describe(lane->owner, site);
+    row = row_find(&lane->rows, site, caller); /* the last line may have run other code */
+    return row != NULL ? row : row_add(&lane->rows, site, caller, lane, now);
+}
+
+/* The call of a function whose edge or room on the stack is new. */
+static __attribute__((noinline)) int enter_rarely(const SiteState *site, void *frame, Lane *lane, uint64_t now) {
+    Row *row = row_of(lane, site->number, lane->stack[lane->top].site, now);
+    if (row == NULL || (lane->top + 1 >= lane->room && !lane_grow(lane)))
+        return 0;
+    return enter(site, frame, lane, row, now, site->suspends);
+}
+
+static inline int begin_call(const SiteState *site, void *frame, Lane *lane, uint64_t now, int suspends) {
+    lane_write(lane, now, site->number, START);
+    lane_forget(lane, frame);
+    Row *row = row_find(&lane->rows, site->number, lane->stack[lane->top].site);
+    if (UNLIKELY(row == NULL || lane->top + 1 >= lane->room))
+        return enter_rarely(site, frame, lane, now);
+    return enter(site, frame, lane, row, now, suspends);
 }
 
 /* Once in a while: the black box, where there is to be one, and the governor. Returns -1 with an exception. */
@@ -96,27 +107,37 @@ static __attribute__((noinline)) int lane_checked(Lane *lane) {
 }
 
 /* The same, and what a record costs is measured. */
-static __attribute__((noinline)) int begin_governed(const SiteState *site, void *frame, Lane *lane) {
+static int begin_governed(const SiteState *site, void *frame, Lane *lane) {
     Recorder *recorder = lane->owner;
     if (lane_checked(lane) < 0)
         return -1;
     if (site->silent)
         return 0;
     uint64_t began = clock_ns();
-    int failed = begin_call(site, frame, lane);
+    int failed = begin_call(site, frame, lane, began, site->suspends);
     measured(recorder, began, clock_ns());
     if (!failed && !lane->listened && recorder->budget > 0)
         failed = lane_wakes(lane); /* after a fork: somebody is to take samples */
     return failed;
 }
 
-static inline int on_start(const SiteState *site, void *frame) {
+static __attribute__((noinline)) int start_rarely(const SiteState *site, void *frame) {
     Lane *lane = lane_here(site->owner, 1);
-    if (UNLIKELY(lane == NULL || lane->muted))
+    if (lane == NULL || lane->muted)
         return 0;
-    if (UNLIKELY(lane->head >= lane->check_at))
+    if (lane->head >= lane->check_at)
         return begin_governed(site, frame, lane);
-    return begin_call(site, frame, lane);
+    return begin_call(site, frame, lane, clock_ns(), site->suspends);
+}
+
+static inline int on_start(const SiteState *site, void *frame, int suspends) {
+    Lane *lane = lane_at_hand(site->owner);
+    if (UNLIKELY(lane == NULL || lane->head >= lane->check_at))
+        return start_rarely(site, frame);
+    uint64_t now = clock_counted();
+    if (UNLIKELY(!now))
+        return start_rarely(site, frame);
+    return begin_call(site, frame, lane, now, suspends);
 }
 
 static __attribute__((noinline)) int note(Lane *lane, const Entry *entry, uint64_t now, uint64_t running, PyObject *error) {
@@ -190,43 +211,63 @@ static inline uint64_t account(Lane *lane, const Entry *entry, uint64_t now) {
     return segment;
 }
 
-/* The end of a call: a return, or with `kind` an exception of that type and identity. */
-static inline int on_end(
-    const SiteState *site, void *frame, uint64_t transition, uint64_t identity, PyTypeObject *kind
-) {
-    Lane *lane = lane_here(site->owner, 0);
-    if (UNLIKELY(lane == NULL || lane->muted))
-        return 0;
-    Entry *entry = lane_pop(lane, frame, site->number);
-    uint64_t now = clock_ns();
-    lane_write(lane, now, site->number, transition);
-    if (UNLIKELY(entry == NULL))
-        return 0;
-    Entry ended;
-    if (UNLIKELY(kind != NULL)) { /* what follows may free objects, so other code may run and push onto the stack */
-        ended = *entry;
-        entry = &ended;
-    }
+/* Counts a call that was taken off the stack; returns how long it was. */
+static inline uint64_t leave(Lane *lane, const Entry *entry, uint64_t now, int suspends, uint64_t *running) {
     Row *row = entry->row;
-    uint64_t running = account(lane, entry, now) + (entry->suspends ? entry->running : 0);
-    uint64_t duration = entry_duration(entry, running, now);
+    *running = account(lane, entry, now) + (suspends ? entry->running : 0);
+    uint64_t duration = suspends ? entry_duration(entry, *running, now) : *running;
     row->total += duration;
     if (duration > row->longest)
         row->longest = duration;
-    PyObject *name = UNLIKELY(kind != NULL) ? unwound(lane, entry, now, identity, kind) : NULL;
+    return duration;
+}
+
+/* The end of a call: a return, or with `kind` an exception of that type and identity. */
+static __attribute__((noinline)) int end_rarely(
+    const SiteState *site, const void *frame, uint64_t transition, uint64_t identity, PyTypeObject *kind
+) {
+    Lane *lane = lane_here(site->owner, 0);
+    if (lane == NULL || lane->muted)
+        return 0;
+    Entry *entry = lane_pop(lane, frame, site->number);
+    uint64_t now = clock_ns(), running;
+    lane_write(lane, now, site->number, transition);
+    if (entry == NULL)
+        return 0;
+    Entry ended = *entry; /* what follows may free objects, so other code may run and push onto the stack */
+    uint64_t duration = leave(lane, &ended, now, ended.suspends, &running);
+    PyObject *name = kind != NULL ? unwound(lane, &ended, now, identity, kind) : NULL;
     int failed = 0;
-    if (UNLIKELY(duration >= site->limit || row->calls == 1 || name != NULL))
-        failed = note(lane, entry, now, running, name);
+    if (duration >= site->limit || ended.row->calls == 1 || name != NULL)
+        failed = note(lane, &ended, now, running, name);
     Py_XDECREF(name);
     return failed;
 }
 
-static inline int on_yield(const SiteState *site, void *frame) {
+static inline int on_return(const SiteState *site, const void *frame, int suspends) {
+    Lane *lane = lane_at_hand(site->owner);
+    if (UNLIKELY(lane == NULL))
+        return end_rarely(site, frame, RETURN, 0, NULL);
+    const Entry *entry = &lane->stack[lane->top];
+    uint64_t now = clock_counted(), running;
+    if (UNLIKELY(!is_top(entry, frame, site->number) || !now))
+        return end_rarely(site, frame, RETURN, 0, NULL);
+    lane->top--;
+    lane_write(lane, now, site->number, RETURN);
+    uint64_t duration = leave(lane, entry, now, suspends, &running);
+    return UNLIKELY(duration >= site->limit || entry->row->calls == 1) ? note(lane, entry, now, running, NULL) : 0;
+}
+
+static int on_unwind(const SiteState *site, const void *frame, uint64_t identity, PyTypeObject *kind) {
+    return end_rarely(site, frame, UNWIND, identity, kind);
+}
+
+static int on_yield(const SiteState *site, const void *frame) {
     Lane *lane = lane_here(site->owner, 0);
     if (UNLIKELY(lane == NULL || lane->muted))
         return 0;
     Entry *entry = lane_pop(lane, frame, site->number);
-    uint64_t now = clock_ns();
+    uint64_t now = clock_now();
     lane_write(lane, now, site->number, YIELD);
     if (UNLIKELY(entry == NULL))
         return 0;
@@ -238,7 +279,7 @@ static inline int on_yield(const SiteState *site, void *frame) {
     return 0;
 }
 
-static inline int on_resume(const SiteState *site, void *frame) {
+static int on_resume(const SiteState *site, void *frame) {
     Lane *lane = lane_here(site->owner, 1);
     if (UNLIKELY(lane == NULL || lane->muted))
         return 0;
@@ -248,7 +289,7 @@ static inline int on_resume(const SiteState *site, void *frame) {
         if (site->silent)
             return 0;
     }
-    uint64_t now = clock_ns();
+    uint64_t now = clock_now();
     lane_write(lane, now, site->number, RESUME);
     Entry suspended;
     if (UNLIKELY(
@@ -263,10 +304,12 @@ static inline int on_resume(const SiteState *site, void *frame) {
         suspended.suspends = 1;
         suspended.awaits = site->awaits;
     }
-    Row *row = row_of(lane, site->number, suspended.row->caller, now); /* it may have begun in another thread */
-    Entry *entry = row != NULL ? lane_above(lane) : NULL;
-    if (entry == NULL)
+    Row *row = suspended.row;
+    if (UNLIKELY(row->lane != lane)) /* it began in another thread */
+        row = row_of(lane, site->number, row->caller, now);
+    if (row == NULL || (UNLIKELY(lane->top + 1 >= lane->room) && !lane_grow(lane)))
         return 0;
+    Entry *entry = &lane->stack[lane->top + 1];
     row->resumed++;
     *entry = suspended;
     entry->row = row;
@@ -274,16 +317,6 @@ static inline int on_resume(const SiteState *site, void *frame) {
     entry->below = 0;
     lane_push(lane);
     return 0;
-}
-
-static inline int on_transition(const SiteState *site, uint32_t transition, void *frame) {
-    switch (transition) {
-    case START: return on_start(site, frame);
-    case RETURN: return on_end(site, frame, RETURN, 0, NULL);
-    case YIELD: return on_yield(site, frame);
-    case RESUME: return on_resume(site, frame);
-    default: return 0; /* UNWIND comes with its exception */
-    }
 }
 
 #endif

@@ -92,7 +92,7 @@ static int is_never_a_stage(const PyCodeObject *code) {
 /* Most code that starts needs no second look: it has probes, is the body of a class, or belongs to a library. */
 static int is_nothing_new(const Monitor *self, const PyCodeObject *code) {
     Py_ssize_t count = PyTuple_GET_SIZE(code->co_consts);
-    if (count > 0 && Py_IS_TYPE(PyTuple_GET_ITEM(code->co_consts, count - 1), probe_type))
+    if (count > 0 && PyObject_TypeCheck(PyTuple_GET_ITEM(code->co_consts, count - 1), probe_type))
         return 1;
     if (code->co_flags & CO_OPTIMIZED ? is_never_a_stage(code) : !self->meets_modules || !is_called(code, "<module>"))
         return 1;

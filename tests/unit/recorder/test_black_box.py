@@ -86,6 +86,21 @@ def test_what_is_in_it(tmp_path: Path) -> None:
     assert [[call.site.name for call in task] for task in box.tasks] == [["task"]]
 
 
+def test_a_record_that_was_being_written(tmp_path: Path) -> None:
+    """A process may die halfway through one: the oldest is gone by then, and nothing is torn."""
+    data = bytearray(Path(write_box(tmp_path, 5_000)).read_bytes())
+    whole = parse(bytes(data)).lanes[1]
+    oldest = struct.pack("<Q", whole.records[0][0])
+    at = data.index(oldest)
+    assert data.count(oldest) == 1
+    data[at : at + 8] = struct.pack("<Q", whole.records[-1][0] + 100)
+    half = parse(bytes(data)).lanes[1]
+    assert (half.records, half.torn) == (whole.records[1:], 0)
+    data[at + 16 : at + 24] = bytes(8)
+    data[at + 24 : at + 32] = bytes(8)
+    assert parse(bytes(data)).lanes[1].torn == 1
+
+
 def shown(box: black_box.BlackBox) -> str:
     """Return all that there is to show of a box, in every way."""
     recovered = Recovered(box, is_running=False)

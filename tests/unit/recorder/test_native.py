@@ -82,9 +82,9 @@ def test_both_recorders_have_the_same_limits() -> None:
 def test_time_is_that_of_perf_counter(recorder: NativeRecorder) -> None:
     """Also where it comes from the processor's counter, and after the two were brought together again."""
     module = load(recorder)
-    recorder.drain()  # which brings them together within a second; in this process it may have been minutes
-    time.sleep(1.1)
-    recorder.drain()
+    for _ in range(3):  # each brings them together within a second; in this process it may have been minutes
+        recorder.drain()
+        time.sleep(1.1)
     for _ in range(4):
         before = time.perf_counter_ns()
         module.plain(1)
@@ -92,7 +92,8 @@ def test_time_is_that_of_perf_counter(recorder: NativeRecorder) -> None:
         lane = recorder.current_lane()
         assert lane is not None
         times = [at for at, _, _ in recorder.last_records(lane, 2)]
-        assert before - 20_000 <= times[0] <= times[1] <= after + 20_000
+        # Somebody who sets the clock may let it run 500 millionths faster at once: 60,000 ns until the next look.
+        assert before - 80_000 <= times[0] <= times[1] <= after + 80_000
         time.sleep(0.12)
         recorder.drain()
 
