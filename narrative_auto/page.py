@@ -14,7 +14,23 @@ if TYPE_CHECKING:
 Line = list[tuple[str, str]]
 """One line as pieces of (text, style); a style is a rich style such as "bold red", or ""."""
 
-_ASCII = str.maketrans({"├": "|", "└": "`", "─": "-", "│": "|", "×": "x", "µ": "u", "≥": ">", "…": "~", "²": "2"})
+_ASCII = str.maketrans(
+    {
+        "├": "|",
+        "└": "`",
+        "─": "-",
+        "│": "|",
+        "×": "x",
+        "µ": "u",
+        "≥": ">",
+        "…": "~",
+        "²": "2",
+        "▶": ">",
+        "✔": "[ok]",
+        "❌": "[FAIL]",
+        "━": "=",
+    }
+)
 
 WIDEST = 100
 """Columns used at most."""

@@ -1,0 +1,199 @@
+"""`stage()`: one step of a story."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+from narrative_auto.errors import shielded
+from narrative_auto.stories.events import StageCompleted, StageFailed
+from narrative_auto.stories.runtime import active, give_back, is_failure, open_stage
+from narrative_auto.stories.stage_events import completed, started
+
+if TYPE_CHECKING:
+    from contextvars import Token
+    from datetime import datetime
+    from types import TracebackType
+
+    from narrative_auto.stories.runtime import StoryRuntime
+    from narrative_auto.stories.timeline import TimelineLine
+
+
+class StageRecord:
+    """A stage that is open, or has ended.
+
+    Attributes:
+        name: its name.
+        completed, failed: how it ended.
+        stage_index: how many stages of the story began before it.
+        story: whose it is; None before it begins.
+        line: where it counts in the story's timeline.
+    """
+
+    __slots__ = ("_began", "_ended", "_parent", "completed", "failed", "line", "name", "stage_index", "story")
+
+    def __init__(self, name: str) -> None:
+        self.name: str = name
+        self.story: StoryRuntime | None = None
+        self.line: TimelineLine | None = None
+        self.stage_index: int = 0
+        self._began = self._ended = 0
+        self.completed = self.failed = False
+        self._parent: StageRecord | None = None
+
+    @property
+    def stage_id(self) -> str:
+        """What it is known by in events; "" before it begins."""
+        return f"{self.story.story_id[:8]}-{self.stage_index}" if self.story is not None else ""
+
+    @property
+    def parent_stage_id(self) -> str:
+        """That of the stage around it; "" for an outermost one."""
+        return self._parent.stage_id if self._parent is not None else ""
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When it began: aware, UTC."""
+        return self.story.moment(self._began) if self.story is not None else None
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended, None as long as it is open."""
+        return self.story.moment(self._ended) if self.story is not None and self._ended else None
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """From its beginning to its end, None as long as it is open."""
+        return (self._ended - self._began) / 1e9 if self._ended else None
+
+    @property
+    def parent_stage_name(self) -> str | None:
+        """The stage around it; None for an outermost one."""
+        return self._parent.name if self._parent is not None else None
+
+    def __repr__(self) -> str:
+        state = "failed" if self.failed else "completed" if self.completed else "open" if self._began else "not begun"
+        return f"StageRecord(name={self.name!r}, stage_index={self.stage_index}, {state})"
+
+
+class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage("Load"):`
+    """Open a stage of the story that is open in this context, for a block, `with` or `async with`.
+
+    Gives its `StageRecord`; with `optional`, outside every story, one that nobody hears of.
+
+    Args:
+        name: what it is called.
+        optional: outside a story there is no stage, instead of an error.
+
+    Raises:
+        RuntimeError: where the block begins, outside every story; or because the stage was open before.
+    """
+
+    __slots__ = ("_optional", "_token")
+
+    def __init__(self, name: str, *, optional: bool = False) -> None:
+        StageRecord.__init__(self, name)
+        self._optional = optional
+
+    def _begin(self) -> StoryRuntime | None:
+        """Begin; return the story, None without one."""
+        if self._began:
+            raise RuntimeError(f"stage {self.name!r} was open before: each block takes a stage of its own")
+        runtime = active.get()
+        if runtime is None:
+            if self._optional:
+                return None
+            raise RuntimeError(
+                f"stage({self.name!r}) must run inside an active story: open one with `with story(...):` around it, "
+                "or use stage(..., optional=True)"
+            )
+        parent = open_stage.get()
+        self._parent = parent
+        self._token: Token[StageRecord | None] = open_stage.set(self)
+        self._began = perf_counter_ns()
+        self.story = runtime
+        self.stage_index = runtime.begin_stage(self, parent.line if parent is not None else None)
+        return runtime
+
+    def _end(
+        self, kind: type[BaseException] | None, error: BaseException | None
+    ) -> StageCompleted | StageFailed | None:
+        """Return the event of the stage's end, None outside a story."""
+        runtime = self.story
+        if runtime is None:
+            return None
+        self._ended = perf_counter_ns()
+        give_back(open_stage, self._token)
+        if kind is None or not is_failure(kind) or runtime.swallows(kind):
+            self.completed = True
+        else:
+            self.failed = True
+        percent = runtime.end_stage(self, self._ended - self._began)
+        if self.failed and error is not None:
+            return self._failed(runtime, error)
+        return completed(self, percent, runtime.total_stages)
+
+    def _failed(self, runtime: StoryRuntime, error: BaseException) -> StageFailed:
+        from narrative_auto.failures.values import name_of_type
+
+        runtime.left_stage(self.name, error)
+        return StageFailed(
+            runtime.story_id,
+            self.name,
+            runtime.moment(self._ended),
+            (self._ended - self._began) / 1e9,
+            name_of_type(type(error)),
+            runtime.message_of(error),
+            self.stage_index,
+            self.parent_stage_name,
+            runtime.name,
+            runtime.root_story_id,
+            self.stage_id,
+            self.parent_stage_id,
+        )
+
+    def suspend(self) -> None:
+        """Let the context be outside the stage, until `resume`."""
+        if self.story is not None:
+            give_back(open_stage, self._token)
+
+    def resume(self) -> None:
+        """Let the context be inside again."""
+        if self.story is not None:
+            self._token = open_stage.set(self)
+
+    def __enter__(self) -> StageRecord:
+        """Begin the stage."""
+        runtime = self._begin()
+        if runtime is not None:
+            runtime.emit(started(self))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        """End the stage; the exception goes on, but in a dry run."""
+        event = self._end(None, None) if kind is None else shielded("ending a stage", self._end, kind, error)
+        runtime = self.story
+        if runtime is None:
+            return False
+        if event is not None:
+            runtime.emit(event)
+        return kind is not None and runtime.swallows(kind)
+
+    async def __aenter__(self) -> StageRecord:
+        """Begin the stage."""
+        runtime = self._begin()
+        if runtime is not None:
+            await runtime.emit_async(started(self))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> bool:
+        """End the stage; the exception goes on, but in a dry run."""
+        event = self._end(None, None) if kind is None else shielded("ending a stage", self._end, kind, error)
+        runtime = self.story
+        if runtime is None:
+            return False
+        if event is not None:
+            await runtime.emit_async(event)
+        return kind is not None and runtime.swallows(kind)
