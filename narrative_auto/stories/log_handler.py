@@ -10,7 +10,7 @@ from narrative_auto.errors import attempted
 from narrative_auto.failures.redaction import Redactor
 from narrative_auto.failures.values import clean
 from narrative_auto.stories.events import LogRecorded
-from narrative_auto.stories.runtime import active_story, open_stage
+from narrative_auto.stories.runtime import active_stage, active_story
 
 _is_telling: ContextVar[bool] = ContextVar("narrative_log", default=False)
 
@@ -37,7 +37,7 @@ class NarrativeLogHandler(logging.Handler):
             return
         token = _is_telling.set(True)
         try:
-            stage = open_stage.get()
+            stage = active_stage()
             message = attempted(record.getMessage)
             exc_text = record.exc_text
             if record.exc_info and not exc_text:

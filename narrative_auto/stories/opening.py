@@ -8,11 +8,11 @@ from narrative_auto.errors import guarded, shielded
 from narrative_auto.failures.config import FailureDiagnosticsConfig
 from narrative_auto.stories.analysis import analyze, analyze_async
 from narrative_auto.stories.delivery import outlets_for
-from narrative_auto.stories.runtime import StoryRuntime, active, default_renderers, give_back, is_failure, open_stage
+from narrative_auto.stories.runtime import StoryRuntime, active_story, current, default_renderers, give_back, is_failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextvars import ContextVar, Token
+    from contextvars import Token
     from types import TracebackType
 
 
@@ -72,7 +72,7 @@ class story:  # noqa: N801 - it is used as a function: `with story("Import"):`
         self._total_stages = total_stages or 0
         self._merged(None)  # what is wrong is said here, not where the block begins
         self._runtime: StoryRuntime | None = None
-        self._tokens: list[tuple[ContextVar[Any], Token[Any]]] = []
+        self._token: Token[Any] | None = None
 
     def _merged(self, parent: StoryRuntime | None) -> FailureDiagnosticsConfig:
         base = self._config
@@ -88,7 +88,7 @@ class story:  # noqa: N801 - it is used as a function: `with story("Import"):`
     def _begin(self) -> StoryRuntime:
         if self._runtime is not None:
             raise RuntimeError(f"story {self._name!r} is open already: each block takes a story of its own")
-        parent = active.get()
+        parent = active_story()
         if self._renderers is not None:
             outlets = outlets_for(self._renderers)
         elif parent is not None:
@@ -111,13 +111,14 @@ class story:  # noqa: N801 - it is used as a function: `with story("Import"):`
 
     def suspend(self) -> None:
         """Let the context be outside the story, until `resume`."""
-        while self._tokens:
-            give_back(*self._tokens.pop())
+        token, self._token = self._token, None
+        if token is not None:
+            give_back(current, token)
 
     def resume(self) -> None:
         """Let the context be inside again."""
         if self._runtime is not None:
-            self._tokens = [(active, active.set(self._runtime)), (open_stage, open_stage.set(None))]
+            self._token = current.set(self._runtime)
 
     def _end(self) -> StoryRuntime | None:
         runtime, self._runtime = self._runtime, None

@@ -33,11 +33,15 @@ KEPT_STAGES = 1_000
 KEPT_FAILURES = 64
 """Exceptions that left a stage, of which is known which stage that was."""
 
-active: ContextVar[StoryRuntime | None] = ContextVar("narrative_story", default=None)
-open_stage: ContextVar[StageRecord | None] = ContextVar("narrative_stage", default=None)
-"""The innermost open stage of this context: of its story, or None."""
+current: ContextVar[StageRecord | StoryRuntime | None] = ContextVar("narrative_story", default=None)
+"""What is innermost in this context: a stage that is open, else a story, else nothing."""
 
 _default_renderers: list[Callable[[], Sequence[Any]]] = []
+
+
+def percent(done: int, total: int) -> int:
+    """Return how much is done, from 0 to 100."""
+    return min(100, 100 * done // total) if total else 0
 
 
 def provide_renderers(make: Callable[[], Sequence[Any]]) -> None:
@@ -63,12 +67,19 @@ def default_renderers() -> Sequence[Any]:
 
 def active_story() -> StoryRuntime | None:
     """Return the innermost open story of this context."""
-    return active.get()
+    innermost = current.get()
+    return innermost.story if innermost is not None else None
+
+
+def active_stage() -> StageRecord | None:
+    """Return the innermost open stage of the innermost open story."""
+    innermost = current.get()
+    return None if innermost is None or isinstance(innermost, StoryRuntime) else innermost
 
 
 def has_active_story() -> bool:
     """Return whether a story is open in this context."""
-    return active.get() is not None
+    return current.get() is not None
 
 
 def is_failure(kind: type[BaseException]) -> bool:
@@ -92,9 +103,11 @@ class StoryRuntime:
         stages: the newest `KEPT_STAGES` stages, in the order in which they began.
         renderers: who gets the events.
         failed_stage_name: the stage that a failure came from; None as long as there is none.
-        completed_stages, total_stages: how many stages have completed; how many there will be, 0 where nobody said.
+        completed_stages, begun, total_stages: how many stages have completed and begun; how many there will be, 0 where
+            nobody said.
         dry_run: exceptions that leave a stage go no further.
         diagnostics: how much is said of a failure.
+        story, line: itself, and the line above all of its timeline: what a stage finds around it has both.
     """
 
     def __init__(
@@ -127,8 +140,10 @@ class StoryRuntime:
         self._offset = time.time() - self._began / 1e9
         self.started_at = self.moment(self._began)
         self._lock = threading.Lock()
-        self._index = 0
+        self.begun = 0
         self._timeline = Timeline()
+        self.line = self._timeline.root
+        self.story = self
         self._left: deque[tuple[int, int, tuple[int, int], str]] = deque(maxlen=KEPT_FAILURES)
 
     @property
@@ -139,8 +154,7 @@ class StoryRuntime:
     @property
     def progress_percent(self) -> int:
         """How much is done: of the stages that were announced, else of those that have begun; 0 to 100."""
-        total = self.total_stages or self._index
-        return min(100, 100 * self.completed_stages // total) if total else 0
+        return percent(self.completed_stages, self.total_stages or self.begun)
 
     def set_total_stages(self, number: int) -> None:
         """Say how many stages there will be.
@@ -163,33 +177,34 @@ class StoryRuntime:
 
     # -- stages -------------------------------------------------------------------------------------------------
 
-    def begin_stage(self, record: StageRecord, around: TimelineLine | None) -> int:
-        """Take in a stage that begins; return how many began before it.
+    def begin_stage(self, record: StageRecord, around: TimelineLine) -> None:
+        """Take in a stage that begins; it gets its index and its line of the timeline.
 
         Args:
-            record: the stage; it gets its line of the timeline.
-            around: the line of the stage around it.
+            record: the stage.
+            around: the line of the stage around it, or of all.
         """
+        name = record.name
         with self._lock:
-            index = self._index
-            self._index = index + 1
-            self.stages.append(record)
-            line = record.line = self._timeline.line(record.name, around)
+            index = self.begun
+            record.stage_index = index
+            self.begun = index + 1
+            line = record.line = around.below.get(name) or self._timeline.line(name, around)
             line.began += 1
-        return index
+        self.stages.append(record)
 
     def end_stage(self, record: StageRecord, nanoseconds: int) -> int:
-        """Take in a stage that ended, and how long it was; return how much is done then, as in `progress_percent`."""
+        """Take in a stage that ended, and how long it was; return how many have completed."""
         line = record.line
         with self._lock:
-            if record.completed:
-                self.completed_stages += 1
             if line is not None:
                 line.ended += 1
-                line.failed += record.failed
                 line.nanoseconds += nanoseconds
-        total = self.total_stages or self._index
-        return min(100, 100 * self.completed_stages // total)
+                if record.failed:
+                    line.failed += 1
+            if record.completed:
+                self.completed_stages += 1
+            return self.completed_stages
 
     def left_stage(self, name: str, error: BaseException) -> None:
         """Take in that an exception has left a stage: the first one that it leaves is the innermost."""
@@ -244,7 +259,7 @@ class StoryRuntime:
             success,
             100 if success else self.progress_percent,
             self.completed_stages,
-            self.total_stages or self._index,
+            self.total_stages or self.begun,
             self.moment(now),
             (now - self._began) / 1e9,
             self.parent_story_id,
@@ -304,7 +319,7 @@ class StoryRuntime:
             traceback_text=text,
             progress_percent=self.progress_percent,
             completed_stages=self.completed_stages,
-            total_stages=self.total_stages or self._index,
+            total_stages=self.total_stages or self.begun,
             diagnostics_mode=effective_diagnostics_mode(config),
             traceback_truncated=most is not None and len(text) >= most,
             parent_story_id=self.parent_story_id,

@@ -10,6 +10,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.stories.events import StageCompleted, StageStarted
+from narrative_auto.stories.runtime import percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,15 +55,20 @@ def _kind(base: type, slots: tuple[str, ...], own: dict[str, Any]) -> type:
     return type(base.__name__, (base,), {"__slots__": slots, "__reduce__": _plain, **passing, **fields})
 
 
+def _progress(event: Any) -> int:
+    record = event._record  # noqa: SLF001
+    return percent(event._done, event._total or _story(record).begun)  # noqa: SLF001
+
+
 _Started: Any = _kind(StageStarted, ("_record",), {"timestamp": _field(lambda record: record.started_at)})
 _Completed: Any = _kind(
     StageCompleted,
-    ("_percent", "_record", "_total"),
+    ("_done", "_record", "_total"),
     {
         "timestamp": _field(lambda record: record.ended_at),
         "duration_seconds": _field(lambda record: record.duration_seconds),
         "running_seconds": _field(lambda _: 0.0),
-        "progress_percent": property(lambda event: event._percent),  # noqa: SLF001
+        "progress_percent": property(_progress),
         "total_stages": property(lambda event: event._total),  # noqa: SLF001
     },
 )
@@ -76,10 +82,10 @@ def started(record: StageRecord) -> StageStarted:
     return event
 
 
-def completed(record: StageRecord, percent: int, total: int) -> StageCompleted:
-    """Return the event of a stage's end, after which so much of its story was done."""
+def completed(record: StageRecord, done: int, total: int) -> StageCompleted:
+    """Return the event of a stage's end, after which so many of its story have completed, of so many that were said."""
     event: StageCompleted = _new(_Completed)
     event._record = record  # type: ignore[attr-defined]  # noqa: SLF001
-    event._percent = percent  # type: ignore[attr-defined]  # noqa: SLF001
+    event._done = done  # type: ignore[attr-defined]  # noqa: SLF001
     event._total = total  # type: ignore[attr-defined]  # noqa: SLF001
     return event

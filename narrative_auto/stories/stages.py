@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from narrative_auto.errors import shielded
 from narrative_auto.stories.events import StageCompleted, StageFailed
-from narrative_auto.stories.runtime import active, give_back, is_failure, open_stage
+from narrative_auto.stories.runtime import current, give_back, is_failure
 from narrative_auto.stories.stage_events import completed, started
 
 if TYPE_CHECKING:
@@ -30,16 +30,20 @@ class StageRecord:
         line: where it counts in the story's timeline.
     """
 
-    __slots__ = ("_began", "_ended", "_parent", "completed", "failed", "line", "name", "stage_index", "story")
+    completed = failed = False
+    stage_index = 0
+    story: StoryRuntime | None = None
+    line: TimelineLine | None = None
+    _began = _ended = 0
+    _around: StageRecord | StoryRuntime | None = None
 
     def __init__(self, name: str) -> None:
         self.name: str = name
-        self.story: StoryRuntime | None = None
-        self.line: TimelineLine | None = None
-        self.stage_index: int = 0
-        self._began = self._ended = 0
-        self.completed = self.failed = False
-        self._parent: StageRecord | None = None
+
+    @property
+    def _parent(self) -> StageRecord | None:
+        around = self._around
+        return around if isinstance(around, StageRecord) else None
 
     @property
     def stage_id(self) -> str:
@@ -49,7 +53,8 @@ class StageRecord:
     @property
     def parent_stage_id(self) -> str:
         """That of the stage around it; "" for an outermost one."""
-        return self._parent.stage_id if self._parent is not None else ""
+        parent = self._parent
+        return parent.stage_id if parent is not None else ""
 
     @property
     def started_at(self) -> datetime | None:
@@ -69,7 +74,8 @@ class StageRecord:
     @property
     def parent_stage_name(self) -> str | None:
         """The stage around it; None for an outermost one."""
-        return self._parent.name if self._parent is not None else None
+        parent = self._parent
+        return parent.name if parent is not None else None
 
     def __repr__(self) -> str:
         state = "failed" if self.failed else "completed" if self.completed else "open" if self._began else "not begun"
@@ -89,30 +95,29 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         RuntimeError: where the block begins, outside every story; or because the stage was open before.
     """
 
-    __slots__ = ("_optional", "_token")
+    _token: Token[StageRecord | StoryRuntime | None]
 
     def __init__(self, name: str, *, optional: bool = False) -> None:
-        StageRecord.__init__(self, name)
+        self.name = name
         self._optional = optional
 
     def _begin(self) -> StoryRuntime | None:
         """Begin; return the story, None without one."""
-        if self._began:
-            raise RuntimeError(f"stage {self.name!r} was open before: each block takes a stage of its own")
-        runtime = active.get()
-        if runtime is None:
+        around = current.get()
+        if around is None:
             if self._optional:
                 return None
             raise RuntimeError(
                 f"stage({self.name!r}) must run inside an active story: open one with `with story(...):` around it, "
                 "or use stage(..., optional=True)"
             )
-        parent = open_stage.get()
-        self._parent = parent
-        self._token: Token[StageRecord | None] = open_stage.set(self)
+        if self._began:
+            raise RuntimeError(f"stage {self.name!r} was open before: each block takes a stage of its own")
+        self._around = around
+        runtime = self.story = around.story
+        self._token = current.set(self)
+        runtime.begin_stage(self, around.line)  # type: ignore[union-attr, arg-type] - it has begun
         self._began = perf_counter_ns()
-        self.story = runtime
-        self.stage_index = runtime.begin_stage(self, parent.line if parent is not None else None)
         return runtime
 
     def _end(
@@ -122,16 +127,15 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         runtime = self.story
         if runtime is None:
             return None
-        self._ended = perf_counter_ns()
-        give_back(open_stage, self._token)
+        self._ended = ended = perf_counter_ns()
+        give_back(current, self._token)
         if kind is None or not is_failure(kind) or runtime.swallows(kind):
             self.completed = True
-        else:
-            self.failed = True
-        percent = runtime.end_stage(self, self._ended - self._began)
-        if self.failed and error is not None:
-            return self._failed(runtime, error)
-        return completed(self, percent, runtime.total_stages)
+            done = runtime.end_stage(self, ended - self._began)
+            return completed(self, done, runtime.total_stages)
+        self.failed = True
+        runtime.end_stage(self, ended - self._began)
+        return None if error is None else self._failed(runtime, error)
 
     def _failed(self, runtime: StoryRuntime, error: BaseException) -> StageFailed:
         from narrative_auto.failures.values import name_of_type
@@ -155,12 +159,12 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
     def suspend(self) -> None:
         """Let the context be outside the stage, until `resume`."""
         if self.story is not None:
-            give_back(open_stage, self._token)
+            give_back(current, self._token)
 
     def resume(self) -> None:
         """Let the context be inside again."""
         if self.story is not None:
-            self._token = open_stage.set(self)
+            self._token = current.set(self)
 
     def __enter__(self) -> StageRecord:
         """Begin the stage."""

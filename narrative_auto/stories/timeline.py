@@ -47,18 +47,17 @@ class TimelineLine:
 
 
 class Timeline:
-    """The lines of a story."""
+    """The lines of a story; `root` stands above all."""
 
-    __slots__ = ("_count", "_others", "_root")
+    __slots__ = ("_count", "_others", "root")
 
     def __init__(self) -> None:
-        self._root = TimelineLine("", -1)
+        self.root = TimelineLine("", -1)
         self._others = TimelineLine("others", 0)
         self._count = 0
 
-    def line(self, name: str, around: TimelineLine | None) -> TimelineLine:
+    def line(self, name: str, around: TimelineLine) -> TimelineLine:
         """Return the line of stages of a name inside another one; that of all others where there are too many."""
-        around = around or self._root
         found = around.below.get(name)
         if found is not None:
             return found
@@ -72,7 +71,7 @@ class Timeline:
 
     def text(self) -> str:
         """Return the timeline, a line each, those of inner stages indented."""
-        lines = ["  " * line.depth + line.words() for line in self._lines(self._root)]
+        lines = ["  " * line.depth + line.words() for line in self._lines(self.root)]
         if self._others.began:
             lines.append(self._others.words())
         return "\n".join(lines)

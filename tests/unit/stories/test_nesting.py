@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from narrative_auto import has_active_story, stage, story
 from narrative_auto.stories.events import StageCompleted, StageFailed, StageStarted, StoryCompleted, StoryStarted
-from narrative_auto.stories.runtime import open_stage
+from narrative_auto.stories.runtime import active_stage
 
 
 @dataclass
@@ -103,7 +103,7 @@ def test_the_tree_is_that_of_the_blocks(blocks: list[Block]) -> None:
     async def main() -> None:
         async with story("root", renderers=[told]):
             await program.run_all(blocks, "root", None)
-            assert open_stage.get() is None
+            assert active_stage() is None
 
     asyncio.run(main())
     assert not has_active_story()
