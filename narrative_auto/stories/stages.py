@@ -116,7 +116,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         self._around = around
         runtime = self.story = around.story
         self._token = current.set(self)
-        runtime.begin_stage(self, around.line)  # type: ignore[union-attr, arg-type] - it has begun
+        runtime.begin_stage(self, around.line)  # type: ignore[union-attr,arg-type]  # it has begun
         self._began = perf_counter_ns()
         return runtime
 
