@@ -114,28 +114,27 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         if self._began:
             raise RuntimeError(f"stage {self.name!r} was open before: each block takes a stage of its own")
         self._around = around
-        runtime = self.story = around.story
+        self.story = runtime = around.story
         self._token = current.set(self)
         runtime.begin_stage(self, around.line)  # type: ignore[union-attr,arg-type]  # it has begun
         self._began = perf_counter_ns()
         return runtime
 
-    def _end(
-        self, kind: type[BaseException] | None, error: BaseException | None
-    ) -> StageCompleted | StageFailed | None:
-        """Return the event of the stage's end, None outside a story."""
-        runtime = self.story
-        if runtime is None:
-            return None
+    def _end(self, kind: type[BaseException] | None, error: BaseException | None) -> StageCompleted | StageFailed:
+        """Return the event of the stage's end."""
         self._ended = ended = perf_counter_ns()
-        give_back(current, self._token)
-        if kind is None or not is_failure(kind) or runtime.swallows(kind):
+        runtime = self.story
+        assert runtime is not None
+        try:
+            current.reset(self._token)
+        except (ValueError, RuntimeError):  # in another context, where a generator may end
+            pass
+        if kind is None or error is None or not is_failure(kind) or runtime.swallows(kind):
             self.completed = True
-            done = runtime.end_stage(self, ended - self._began)
-            return completed(self, done, runtime.total_stages)
+            return completed(self, runtime.end_stage(self, ended - self._began), runtime.total_stages)
         self.failed = True
         runtime.end_stage(self, ended - self._began)
-        return None if error is None else self._failed(runtime, error)
+        return self._failed(runtime, error)
 
     def _failed(self, runtime: StoryRuntime, error: BaseException) -> StageFailed:
         from narrative_auto.failures.values import name_of_type
@@ -170,18 +169,25 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         """Begin the stage."""
         runtime = self._begin()
         if runtime is not None:
-            runtime.emit(started(self))
+            event = started(self)
+            for outlet in runtime.outlets:
+                outlet.deliver(event)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
         """End the stage; the exception goes on, but in a dry run."""
-        event = self._end(None, None) if kind is None else shielded("ending a stage", self._end, kind, error)
         runtime = self.story
         if runtime is None:
             return False
-        if event is not None:
-            runtime.emit(event)
-        return kind is not None and runtime.swallows(kind)
+        if kind is not None:
+            event = shielded("ending a stage", self._end, kind, error)
+            if event is not None:
+                runtime.emit(event)
+            return runtime.swallows(kind)
+        event = self._end(None, None)
+        for outlet in runtime.outlets:
+            outlet.deliver(event)
+        return False
 
     async def __aenter__(self) -> StageRecord:
         """Begin the stage."""
@@ -194,10 +200,10 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> bool:
         """End the stage; the exception goes on, but in a dry run."""
-        event = self._end(None, None) if kind is None else shielded("ending a stage", self._end, kind, error)
         runtime = self.story
         if runtime is None:
             return False
+        event = shielded("ending a stage", self._end, kind, error)
         if event is not None:
             await runtime.emit_async(event)
         return kind is not None and runtime.swallows(kind)
