@@ -115,7 +115,7 @@ def collect(
         path=tuple(path),
         before=tuple(_before(recorder, records, failed_at)),
         records=tuple((at - started, recorder.sites[site].name, TRANSITIONS[kind]) for at, site, kind in records),
-        traceback_text=traceback_text(error, redactor, MOST_TRACEBACK_CHARACTERS),
+        traceback_text=traceback_text(error, redactor, MOST_TRACEBACK_CHARACTERS)[0],
         command=tuple(map(clean, redactor.arguments(sys.orig_argv))),
         python=sys.version.split()[0],
     )

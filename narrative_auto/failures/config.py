@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto import settings
+from narrative_auto.errors import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +60,11 @@ class FailureDiagnosticsConfig:
         for name in ("app_roots", "redact_extra", "redact_patterns"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        for pattern in self.redact_patterns:
+            try:
+                re.compile(pattern)
+            except re.error as why:
+                raise ValueError(f"redact_patterns: {pattern!r} is no regular expression: {why}") from None
 
     @classmethod
     def from_env(cls) -> FailureDiagnosticsConfig:
@@ -66,8 +73,12 @@ class FailureDiagnosticsConfig:
         Raises:
             ValueError: a variable has a value that it does not take.
         """
+        environment = settings.either_variable("ENV", "development")
+        if environment not in ENVIRONMENTS:
+            say(f"NARRATIVE_ENV is {environment}, which is taken as development: development and production are known")
+            environment = "development"
         return cls(
-            runtime_environment=settings.either_variable("ENV", "development"),
+            runtime_environment=environment,
             failure_diagnostics=settings.either_variable("FAILURE_DIAGNOSTICS", "lean"),
             allow_rich_in_production=settings.either_variable("ALLOW_RICH_IN_PRODUCTION", "").lower() in {"1", "true"},
         )

@@ -56,7 +56,7 @@ class ConsoleRenderer:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what is printed may come back as an event
         self._stories: dict[str, _Open] = {}
 
     def handle(self, event: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -36,18 +37,30 @@ async def _answer(analyzer: Any, event: FailureOccurred) -> str | None:
     return None if said is None else str(said)
 
 
+def is_in_loop() -> bool:
+    """Return whether an event loop is running in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def _ask(analyzer: Any, event: FailureOccurred) -> str | None:
     if not hasattr(analyzer, "analyze_failure"):
-        return asyncio.run(_answer(analyzer, event))
+        if not is_in_loop():
+            return asyncio.run(_answer(analyzer, event))
+        with ThreadPoolExecutor(1) as pool:  # which has no loop yet
+            return pool.submit(_ask, analyzer, event).result()
     said = analyzer.analyze_failure(**_question(event))
     return None if said is None else str(said)
 
 
-def analyze(runtime: StoryRuntime, event: FailureOccurred) -> None:
+def analyze(runtime: StoryRuntime, event: FailureOccurred, *, may_wait: bool = True) -> None:
     """Put the analysis of a failure into its event; where it is not to be waited for, it follows."""
     if runtime.failure_analyzer is None:
         return
-    if runtime.background_analysis:
+    if runtime.background_analysis or not may_wait:
         _analyze_later(runtime, event)
     else:
         event.llm_analysis = shielded("analyzing a failure", _ask, runtime.failure_analyzer, event)
@@ -58,7 +71,7 @@ async def analyze_async(runtime: StoryRuntime, event: FailureOccurred) -> None:
     if runtime.failure_analyzer is None:
         return
     if runtime.background_analysis:
-        _analyze_later(runtime, event)
+        shielded("analyzing a failure", _analyze_later, runtime, event)
         return
     try:
         event.llm_analysis = await _answer(runtime.failure_analyzer, event)

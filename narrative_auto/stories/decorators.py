@@ -10,6 +10,7 @@ import inspect
 import types
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast, overload
+from weakref import WeakSet
 
 import wrapt
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     Kind = TypeVar("Kind", bound=type)
     Span = story | stage
 
-DONE = "__narrative_class__"
-"""What a class has whose methods are stages."""
+_done: WeakSet[type] = WeakSet()
+"""Classes whose methods are stages."""
 
 
 def runtime_narrative_story(name: str | None = None, **keywords: Any) -> Callable[[Target], Target]:
@@ -55,7 +56,10 @@ def runtime_narrative_stage(name: str | None = None) -> Callable[[Target], Targe
 
 
 def title_of(function: Any) -> str:
-    """Return a function's name in title case."""
+    """Return what a function is called: by `narrative_stage`, else its name in title case."""
+    marked = getattr(function, "__dict__", {}).get(STAGE_NAME)
+    if marked:
+        return str(marked)
     name = getattr(function, "__name__", None) or type(function).__name__
     return str(name).replace("_", " ").strip().title()
 
@@ -85,7 +89,7 @@ def narrative_class(
     """
 
     def instrument(target: Kind) -> Kind:
-        if DONE in vars(target) or NO_STAGE in vars(target):
+        if target in _done:
             return target
         wanted = {
             types.FunctionType: True,
@@ -98,7 +102,7 @@ def narrative_class(
             function = _function_of(value)
             if function is not None:
                 setattr(target, attribute, _staged(value, function, f"{target.__name__}.{attribute}"))
-        setattr(target, DONE, True)
+        _done.add(target)
         return target
 
     return instrument if cls is None else instrument(cls)
@@ -137,12 +141,17 @@ def _function_of(value: Any) -> types.FunctionType | None:
 
 def _staged(value: Any, function: types.FunctionType, name: str) -> Any:
     """Return a function or method that is a stage where there is a story, and nothing else elsewhere."""
-    stage_name = vars(function).get(STAGE_NAME) or name
-    return _wrapped(value, lambda: stage(stage_name, optional=True))
+    return _wrapped(value, lambda: stage(vars(function).get(STAGE_NAME) or name, optional=True))
 
 
 class _Bound(wrapt.BoundFunctionWrapper[Any, Any]):
     """A method with something around each call; pickled by its name and whose it is, as methods are."""
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, _: Any) -> Any:
+        return self
 
     def __reduce_ex__(self, _: Any) -> Any:
         owner = self._self_instance
@@ -154,13 +163,19 @@ class _Wrapped(wrapt.FunctionWrapper[Any, Any]):
 
     __bound_function_wrapper__ = _Bound
 
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, _: Any) -> Any:
+        return self
+
     def __reduce_ex__(self, _: Any) -> str:
         return str(self.__qualname__)
 
 
 def _wrapped(function: Target, span: Callable[[], Span]) -> Target:
     """Return a function whose calls are inside a span of their own."""
-    inner = inspect.unwrap(cast("Any", getattr(function, "__func__", function)))
+    inner: Any = getattr(function, "__func__", function)
     if inspect.isasyncgenfunction(inner):
         around: Any = _around_async_generator
     elif inspect.isgeneratorfunction(inner):
@@ -171,6 +186,8 @@ def _wrapped(function: Target, span: Callable[[], Span]) -> Target:
         around = _around_call
 
     def call(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
+        if NO_STAGE in getattr(inner, "__dict__", ()):  # by a decorator further out
+            return wrapped(*args, **kwargs)
         return around(span(), wrapped, args, kwargs)
 
     return cast("Target", _Wrapped(cast("Any", function), call))

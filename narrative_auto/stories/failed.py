@@ -19,24 +19,25 @@ if TYPE_CHECKING:
 _MOST_SHOWN_FRAMES = 8
 
 
-def traceback_text(error: BaseException, redactor: Redactor, most: int | None) -> str:
-    """Return an exception's traceback without secrets; of a long one the end.
+def traceback_text(error: BaseException, redactor: Redactor, most: int | None) -> tuple[str, bool]:
+    """Return an exception's traceback without secrets, of a long one the end; and whether anything is missing.
 
     Args:
         error: the exception.
         redactor: takes secrets out.
-        most: characters; None for as many as can be searched for secrets.
+        most: characters; None for as many as can be searched for secrets, `MOST_CHARACTERS`.
     """
-    text = attempted(lambda: "".join(traceback.format_exception(error))) or ""
-    shown = redactor.text(_tail(text, MOST_CHARACTERS))
-    return clean(shown if most is None else _tail(shown, most))
+    whole = attempted(lambda: "".join(traceback.format_exception(error))) or ""
+    searched = redactor.text(_tail(whole, MOST_CHARACTERS))
+    shown = clean(searched if most is None else _tail(searched, most)[-most:])
+    return shown, len(whole) > MOST_CHARACTERS or len(shown) < len(searched)
 
 
 def _tail(text: str, most: int) -> str:
     """Return the end of a text, from a line's beginning: half a secret is none that can be recognised."""
     if len(text) <= most:
         return text
-    return text[-most:].partition("\n")[2]
+    return text[-most:].partition("\n")[2] or text
 
 
 def failure_event(

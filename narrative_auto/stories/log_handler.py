@@ -7,8 +7,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from narrative_auto.errors import attempted
-from narrative_auto.failures.redaction import Redactor
 from narrative_auto.failures.values import clean
+from narrative_auto.stories.delivery import is_rendering
 from narrative_auto.stories.events import LogRecorded
 from narrative_auto.stories.runtime import active_stage, active_story
 
@@ -26,11 +26,14 @@ class NarrativeLogHandler(logging.Handler):
     def __init__(self, level: int = logging.WARNING, fallback: logging.Handler | None = None) -> None:
         super().__init__(level)
         self._fallback = fallback
-        self._redactor = Redactor()
+
+    def createLock(self) -> None:  # noqa: N802 - logging's name
+        """Have none: a renderer may wait for another thread that logs."""
+        self.lock = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a record; what a renderer logs while it takes one goes to `fallback`."""
-        runtime = None if _is_telling.get() else active_story()
+        runtime = None if _is_telling.get() or is_rendering.get() else active_story()
         if runtime is None:
             if self._fallback is not None and record.levelno >= self._fallback.level:
                 self._fallback.handle(record)
@@ -39,6 +42,10 @@ class NarrativeLogHandler(logging.Handler):
         try:
             stage = active_stage()
             message = attempted(record.getMessage)
+
+            def shown(text: str) -> str:
+                return clean(runtime.redactor.text(text))
+
             exc_text = record.exc_text
             if record.exc_info and not exc_text:
                 exc_text = attempted((self.formatter or logging.Formatter()).formatException, record.exc_info)
@@ -50,13 +57,10 @@ class NarrativeLogHandler(logging.Handler):
                     stage.name if stage is not None else None,
                     record.levelname,
                     record.name,
-                    self._shown("<unprintable message>" if message is None else message),
+                    shown("<unprintable message>" if message is None else message),
                     datetime.fromtimestamp(record.created, UTC),
-                    self._shown(exc_text) if exc_text else None,
+                    shown(exc_text) if exc_text else None,
                 )
             )
         finally:
             _is_telling.reset(token)
-
-    def _shown(self, text: str) -> str:
-        return clean(self._redactor.text(text))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
 
+    from narrative_auto.stories.stages import StageRecord
+
 
 class story:  # noqa: N801 - it is used as a function: `with story("Import"):`
     """Open a story for a block, `with` or `async with`; gives its `StoryRuntime`.
@@ -73,6 +75,7 @@ class story:  # noqa: N801 - it is used as a function: `with story("Import"):`
         self._merged(None)  # what is wrong is said here, not where the block begins
         self._runtime: StoryRuntime | None = None
         self._token: Token[Any] | None = None
+        self._innermost: StageRecord | StoryRuntime | None = None
 
     def _merged(self, parent: StoryRuntime | None) -> FailureDiagnosticsConfig:
         base = self._config
@@ -106,40 +109,55 @@ class story:  # noqa: N801 - it is used as a function: `with story("Import"):`
             dry_run=bool(self._given("dry_run", parent)),
         )
         self._runtime = runtime
-        self.resume()
+        self._token = current.set(runtime)
         return runtime
 
     def suspend(self) -> None:
         """Let the context be outside the story, until `resume`."""
-        token, self._token = self._token, None
-        if token is not None:
-            give_back(current, token)
+        if self._token is not None:
+            self._innermost = current.get()
+            give_back(current, self._token)
+            self._token = None
 
     def resume(self) -> None:
-        """Let the context be inside again."""
+        """Let the context be where it was inside."""
         if self._runtime is not None:
             self._token = current.set(self._runtime)
+            if self._innermost is not None:
+                current.set(self._innermost)
 
     def _end(self) -> StoryRuntime | None:
         runtime, self._runtime = self._runtime, None
-        self.suspend()
+        token, self._token = self._token, None
+        if token is not None:
+            give_back(current, token)
+        if runtime is not None:
+            runtime.has_ended = True
         return runtime
 
     def __enter__(self) -> StoryRuntime:
         """Begin the story."""
         runtime = self._begin()
-        runtime.emit(runtime.started())
+        try:
+            runtime.emit(runtime.started())
+        except BaseException:  # Ctrl-C: the block does not begin
+            self._end()
+            raise
         return runtime
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """End the story; the exception goes on."""
-        shielded("ending a story", self._finish, kind, error)
-
-    def _finish(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
         runtime = self._end()
         if runtime is None:
             return
-        if kind is not None and error is not None and is_failure(kind):
+        if error is None:
+            runtime.emit(runtime.ended(success=True))
+        else:
+            shielded("ending a story", self._finish, runtime, error)
+
+    @staticmethod
+    def _finish(runtime: StoryRuntime, error: BaseException) -> None:
+        if is_failure(type(error)):
             event = shielded("telling of a failure", runtime.failure_event, error)
             if event is not None:
                 shielded("analyzing a failure", analyze, runtime, event)
@@ -149,26 +167,38 @@ class story:  # noqa: N801 - it is used as a function: `with story("Import"):`
     async def __aenter__(self) -> StoryRuntime:
         """Begin the story."""
         runtime = self._begin()
-        await runtime.emit_async(runtime.started())
+        try:
+            await runtime.emit_async(runtime.started())
+        except BaseException:  # cancelled: the block does not begin
+            self._end()
+            raise
         return runtime
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        """End the story; the exception goes on."""
-        runtime = shielded("ending a story", self._end)
+        """End the story; the exception goes on. Cancelled meanwhile, it tells the rest without waiting."""
+        runtime = self._end()
         if runtime is None:
             return
-        if kind is not None and error is not None and is_failure(kind):
+        left: list[Any] = []
+        if error is not None and is_failure(type(error)):
             event = shielded("telling of a failure", runtime.failure_event, error)
-            if event is not None:
-                await analyze_async(runtime, event)
-                await runtime.emit_async(event)
-        await runtime.emit_async(runtime.ended(success=_is_success(error)))
+            left += [] if event is None else [event]
+        left.append(runtime.ended(success=_is_success(error)))
+        try:
+            if len(left) > 1:
+                await analyze_async(runtime, left[0])
+            while left:
+                await runtime.emit_async(left.pop(0))
+        except BaseException:
+            for event in left:
+                shielded("ending a story", runtime.emit, event)
+            raise
 
 
 def _is_success(error: BaseException | None) -> bool:
     """Whether a story that an exception has left went well: `sys.exit()` and `sys.exit(0)` are ways to end well."""
     if isinstance(error, SystemExit):
-        return error.code in {None, 0}
+        return error.code is None or (isinstance(error.code, int) and error.code == 0)
     return error is None or isinstance(error, GeneratorExit)

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import guarded, shielded
@@ -45,8 +46,9 @@ def percent(done: int, total: int) -> int:
 
 
 def provide_renderers(make: Callable[[], Sequence[Any]]) -> None:
-    """Say what a story has for renderers that names none; the newest provider counts."""
-    _default_renderers[:] = [make]
+    """Say what a story has for renderers that names none; the first provider counts."""
+    if not _default_renderers:
+        _default_renderers.append(make)
 
 
 _from_timestamp = datetime.fromtimestamp
@@ -65,21 +67,29 @@ def default_renderers() -> Sequence[Any]:
     return _default_renderers[-1]() if _default_renderers else ()
 
 
+def innermost_open() -> StageRecord | StoryRuntime | None:
+    """Return what is innermost in this context and has not ended: a task goes on after the stage that it began in."""
+    around = current.get()
+    while around is not None and around.has_ended:
+        around = around.around
+    return around
+
+
 def active_story() -> StoryRuntime | None:
     """Return the innermost open story of this context."""
-    innermost = current.get()
+    innermost = innermost_open()
     return innermost.story if innermost is not None else None
 
 
 def active_stage() -> StageRecord | None:
     """Return the innermost open stage of the innermost open story."""
-    innermost = current.get()
+    innermost = innermost_open()
     return None if innermost is None or isinstance(innermost, StoryRuntime) else innermost
 
 
 def has_active_story() -> bool:
     """Return whether a story is open in this context."""
-    return current.get() is not None
+    return innermost_open() is not None
 
 
 def is_failure(kind: type[BaseException]) -> bool:
@@ -107,7 +117,8 @@ class StoryRuntime:
             nobody said.
         dry_run: exceptions that leave a stage go no further.
         diagnostics: how much is said of a failure.
-        story, line: itself, and the line above all of its timeline: what a stage finds around it has both.
+        story, line, around, has_ended: itself, the line above all of its timeline, what it was entered in, whether it
+            is over: what a stage finds around it has these.
     """
 
     def __init__(
@@ -139,11 +150,13 @@ class StoryRuntime:
         self._began = time.perf_counter_ns()
         self._offset = time.time() - self._began / 1e9
         self.started_at = self.moment(self._began)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may open a stage, too
         self.begun = 0
         self._timeline = Timeline()
         self.line = self._timeline.root
         self.story = self
+        self.around = innermost_open()
+        self.has_ended = False
         self._left: deque[tuple[int, int, tuple[int, int], str]] = deque(maxlen=KEPT_FAILURES)
 
     @property
@@ -222,7 +235,7 @@ class StoryRuntime:
         """Return the innermost stage that an exception, or one that it was raised from, has left."""
         links: list[BaseException] = []
         link: BaseException | None = error
-        while link is not None and len(links) < KEPT_FAILURES and link not in links:
+        while link is not None and len(links) < KEPT_FAILURES and not any(link is one for one in links):
             links.append(link)
             link = link.__cause__
         for link in links:
@@ -277,9 +290,9 @@ class StoryRuntime:
         """
         event = guarded("telling of a failure", self.failure_event, exc, stage_name)
         if event is not None:
-            from narrative_auto.stories.analysis import analyze
+            from narrative_auto.stories.analysis import analyze, is_in_loop
 
-            shielded("analyzing a failure", analyze, self, event)
+            shielded("analyzing a failure", analyze, self, event, may_wait=not is_in_loop())
             self.emit(event)
         return Delivery(self.outlets)
 
@@ -287,9 +300,11 @@ class StoryRuntime:
         """Return an exception's message without its secrets."""
         from narrative_auto.failures.values import MOST_MESSAGE_CHARACTERS, full_message_of, shortened
 
-        return shortened(self._redactor().text(full_message_of(exc)), MOST_MESSAGE_CHARACTERS)
+        return shortened(self.redactor.text(full_message_of(exc)), MOST_MESSAGE_CHARACTERS)
 
-    def _redactor(self) -> Redactor:
+    @cached_property
+    def redactor(self) -> Redactor:
+        """What takes the secrets out of what is told."""
         from narrative_auto.failures.redaction import Redactor
 
         config = self.diagnostics
@@ -302,13 +317,13 @@ class StoryRuntime:
         from narrative_auto.stories.failed import failure_event, traceback_text
 
         config = self.diagnostics
-        redactor = self._redactor()
+        redactor = self.redactor
         scope = Scope(config.app_roots or ["."])
         in_production = config.runtime_environment == "production"
         most = config.production_traceback_cap if in_production else config.max_traceback_chars
         failed_in = stage_name or self._stage_of(exc) or ""
         self.failed_stage_name = failed_in or self.failed_stage_name
-        text = traceback_text(exc, redactor, most)
+        text, was_cut = traceback_text(exc, redactor, most)
         return failure_event(
             extract_failure(exc, is_application=lambda path: scope.module("", path).instrument, redactor=redactor),
             story_id=self.story_id,
@@ -321,7 +336,7 @@ class StoryRuntime:
             completed_stages=self.completed_stages,
             total_stages=self.total_stages or self.begun,
             diagnostics_mode=effective_diagnostics_mode(config),
-            traceback_truncated=most is not None and len(text) >= most,
+            traceback_truncated=was_cut,
             parent_story_id=self.parent_story_id,
             root_story_id=self.root_story_id,
         )

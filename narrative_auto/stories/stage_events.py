@@ -56,14 +56,13 @@ def _kind(base: type, slots: tuple[str, ...], own: dict[str, Any]) -> type:
 
 
 def _progress(event: Any) -> int:
-    record = event._record  # noqa: SLF001
-    return percent(event._done, event._total or _story(record).begun)  # noqa: SLF001
+    return percent(event._done, event._total or event._begun)  # noqa: SLF001
 
 
 _Started: Any = _kind(StageStarted, ("_record",), {"timestamp": _field(lambda record: record.started_at)})
 _Completed: Any = _kind(
     StageCompleted,
-    ("_done", "_record", "_total"),
+    ("_begun", "_done", "_record", "_total"),
     {
         "timestamp": _field(lambda record: record.ended_at),
         "duration_seconds": _field(lambda record: record.duration_seconds),
@@ -82,10 +81,16 @@ def started(record: StageRecord) -> StageStarted:
     return event
 
 
-def completed(record: StageRecord, done: int, total: int) -> StageCompleted:
-    """Return the event of a stage's end, after which so many of its story have completed, of so many that were said."""
+def completed(record: StageRecord, done: int, total: int, begun: int) -> StageCompleted:
+    """Return the event of a stage's end.
+
+    Args:
+        record: the stage.
+        done, total, begun: how many of its story have completed by then, were announced, and have begun.
+    """
     event: StageCompleted = _new(_Completed)
     event._record = record  # type: ignore[attr-defined]  # noqa: SLF001
     event._done = done  # type: ignore[attr-defined]  # noqa: SLF001
+    event._begun = begun  # type: ignore[attr-defined]  # noqa: SLF001
     event._total = total  # type: ignore[attr-defined]  # noqa: SLF001
     return event

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from narrative_auto.errors import shielded
 from narrative_auto.stories.events import StageCompleted, StageFailed
-from narrative_auto.stories.runtime import current, give_back, is_failure
+from narrative_auto.stories.runtime import current, give_back, innermost_open, is_failure
 from narrative_auto.stories.stage_events import completed, started
 
 if TYPE_CHECKING:
@@ -28,21 +28,23 @@ class StageRecord:
         stage_index: how many stages of the story began before it.
         story: whose it is; None before it begins.
         line: where it counts in the story's timeline.
+        around, has_ended: what it was opened in, and whether it is over.
     """
 
     completed = failed = False
     stage_index = 0
     story: StoryRuntime | None = None
     line: TimelineLine | None = None
+    has_ended = False
+    around: StageRecord | StoryRuntime | None = None
     _began = _ended = 0
-    _around: StageRecord | StoryRuntime | None = None
 
     def __init__(self, name: str) -> None:
         self.name: str = name
 
     @property
     def _parent(self) -> StageRecord | None:
-        around = self._around
+        around = self.around
         return around if isinstance(around, StageRecord) else None
 
     @property
@@ -96,6 +98,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
     """
 
     _token: Token[StageRecord | StoryRuntime | None]
+    _innermost: StageRecord | StoryRuntime | None
 
     def __init__(self, name: str, *, optional: bool = False) -> None:
         self.name = name
@@ -104,25 +107,28 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
     def _begin(self) -> StoryRuntime | None:
         """Begin; return the story, None without one."""
         around = current.get()
-        if around is None:
-            if self._optional:
-                return None
-            raise RuntimeError(
-                f"stage({self.name!r}) must run inside an active story: open one with `with story(...):` around it, "
-                "or use stage(..., optional=True)"
-            )
+        if around is None or around.has_ended:
+            around = innermost_open()
+            if around is None:
+                if self._optional:
+                    return None
+                raise RuntimeError(
+                    f"stage({self.name!r}) must run inside an active story: open one with `with story(...):` around "
+                    "it, or use stage(..., optional=True)"
+                )
         if self._began:
             raise RuntimeError(f"stage {self.name!r} was open before: each block takes a stage of its own")
-        self._around = around
+        self.around = around
         self.story = runtime = around.story
-        self._token = current.set(self)
-        runtime.begin_stage(self, around.line)  # type: ignore[union-attr,arg-type]  # it has begun
+        runtime.begin_stage(self, around.line)  # type: ignore[union-attr,arg-type]  # what is open has both
         self._began = perf_counter_ns()
+        self._token = current.set(self)
         return runtime
 
     def _end(self, kind: type[BaseException] | None, error: BaseException | None) -> StageCompleted | StageFailed:
         """Return the event of the stage's end."""
         self._ended = ended = perf_counter_ns()
+        self.has_ended = True
         runtime = self.story
         assert runtime is not None
         try:
@@ -131,7 +137,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
             pass
         if kind is None or error is None or not is_failure(kind) or runtime.swallows(kind):
             self.completed = True
-            return completed(self, runtime.end_stage(self, ended - self._began), runtime.total_stages)
+            return completed(self, runtime.end_stage(self, ended - self._began), runtime.total_stages, runtime.begun)
         self.failed = True
         runtime.end_stage(self, ended - self._began)
         return self._failed(runtime, error)
@@ -158,21 +164,32 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
     def suspend(self) -> None:
         """Let the context be outside the stage, until `resume`."""
         if self.story is not None:
+            self._innermost = current.get()
             give_back(current, self._token)
 
     def resume(self) -> None:
-        """Let the context be inside again."""
+        """Let the context be where it was inside."""
         if self.story is not None:
             self._token = current.set(self)
+            if self._innermost is not self:
+                current.set(self._innermost)
 
     def __enter__(self) -> StageRecord:
         """Begin the stage."""
         runtime = self._begin()
         if runtime is not None:
             event = started(self)
-            for outlet in runtime.outlets:
-                outlet.deliver(event)
+            try:
+                for outlet in runtime.outlets:
+                    outlet.deliver(event)
+            except BaseException:  # Ctrl-C: the block does not begin
+                self._give_up()
+                raise
         return self
+
+    def _give_up(self) -> None:
+        self.has_ended = True
+        give_back(current, self._token)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
         """End the stage; the exception goes on, but in a dry run."""
@@ -182,7 +199,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         if kind is not None:
             event = shielded("ending a stage", self._end, kind, error)
             if event is not None:
-                runtime.emit(event)
+                shielded("telling of a stage", runtime.emit, event)
             return runtime.swallows(kind)
         event = self._end(None, None)
         for outlet in runtime.outlets:
@@ -193,7 +210,11 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         """Begin the stage."""
         runtime = self._begin()
         if runtime is not None:
-            await runtime.emit_async(started(self))
+            try:
+                await runtime.emit_async(started(self))
+            except BaseException:  # cancelled: the block does not begin
+                self._give_up()
+                raise
         return self
 
     async def __aexit__(
@@ -203,7 +224,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         runtime = self.story
         if runtime is None:
             return False
-        event = shielded("ending a stage", self._end, kind, error)
+        event = self._end(None, None) if kind is None else shielded("ending a stage", self._end, kind, error)
         if event is not None:
             await runtime.emit_async(event)
         return kind is not None and runtime.swallows(kind)

@@ -35,6 +35,7 @@ class NarrativeTaskGroup:
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._names: dict[str, int] = {}
         self._is_open = False
 
     async def __aenter__(self) -> NarrativeTaskGroup:
@@ -59,11 +60,8 @@ class NarrativeTaskGroup:
             coro.close()
             raise RuntimeError("create_task() is for the inside of `async with NarrativeTaskGroup() as group:`")
         wanted = name or str(getattr(coro, "__name__", "task"))
-        free = wanted
-        number = 1
-        while free in self._tasks:
-            number += 1
-            free = f"{wanted} ({number})"
+        number = self._names[wanted] = self._names.get(wanted, 0) + 1
+        free = wanted if number == 1 else f"{wanted} ({number})"
         task = asyncio.create_task(self._run(coro, wanted), name=free)
         task.add_done_callback(lambda _: coro.close())  # one that was cancelled before it began
         self._tasks[free] = task

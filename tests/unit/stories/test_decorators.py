@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import inspect
 import pickle
 import sys
 import types
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -309,3 +311,55 @@ table = {"validate": validate}
         assert pickle.loads(pickle.dumps(module.validate)) is module.validate
     finally:
         del sys.modules[module.__name__]
+
+
+def test_what_looks_like_a_generator_and_is_none() -> None:
+    """A context manager made of one stays one; what a wrapper returns is not touched."""
+
+    @narrative_class
+    class Database:
+        @contextmanager
+        def session(self) -> Iterator[str]:
+            yield "open"
+
+    with StoryRecorder() as recorder, Database().session() as state:
+        assert state == "open"
+    assert staged(recorder) == ["Database.session"]
+
+
+def test_marks_in_either_order() -> None:
+    """Above or below what makes the stages."""
+
+    @no_stage
+    @narrative_class
+    class Left:
+        def alone(self) -> None: ...
+
+    @narrative_stage("Named")
+    @runtime_narrative_stage()
+    def function() -> None: ...
+
+    with StoryRecorder() as recorder:
+        Left().alone()
+        function()
+    assert staged(recorder) == ["Named"]
+
+
+def test_copies() -> None:
+    """A function is its own copy."""
+    assert copy.deepcopy({"load": load_csv})["load"] is load_csv
+    assert copy.copy(load_csv) is load_csv
+
+
+def test_a_generator_keeps_what_is_open_inside() -> None:
+    """What it opened before a value is around what it opens after it."""
+
+    @runtime_narrative_stage("Outer")
+    def outer() -> Iterator[str | None]:
+        with stage("Inner"):
+            yield None
+            with stage("Deep") as deep:
+                yield deep.parent_stage_name
+
+    with StoryRecorder():
+        assert list(outer()) == [None, "Inner"]

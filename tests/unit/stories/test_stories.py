@@ -9,6 +9,7 @@ import gc
 import io
 import logging
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -39,6 +40,7 @@ from narrative_auto import (
     stage,
     story,
 )
+from narrative_auto.stories.runtime import active_stage
 from narrative_auto.testing import StoryRecorder
 
 if TYPE_CHECKING:
@@ -639,3 +641,169 @@ def test_an_analyzer_that_fails() -> None:
         raise ValueError("mine")
     recorder.assert_stage_failed("Insert")
     recorder.assert_story_completed(success=False)
+
+
+# -- what is hard on renderers and stories ------------------------------------------------------------------------------
+
+
+def test_a_loop_that_stops_takes_no_event_with_it() -> None:
+    """Our loop goes on where one that was being used is not run any more."""
+    later = Later()
+    loop = asyncio.new_event_loop()
+
+    async def inside() -> None:
+        with stage("In the loop"):
+            pass
+
+    with story("Around", renderers=[later]):
+        loop.run_until_complete(inside())
+        with stage("After"):
+            pass
+    loop.close()
+    assert sorted(set(later.got)) == sorted(ALL)
+    assert later.got[-1] == "StoryCompleted"
+    assert later.got.count("StageCompleted") >= 2
+
+
+def test_a_renderer_that_logs_does_not_hear_itself(logger: logging.Logger) -> None:
+    """Neither while a story runs nor in the loop that its coroutines run on, and nobody waits for a lock."""
+    logger.addHandler(NarrativeLogHandler())
+
+    class Logs(Later):
+        async def handle(self, event: Any) -> None:
+            logger.warning("got it")
+            await super().handle(event)
+
+    renderer = Logs()
+    with story("Quiet", renderers=[renderer]):
+        logger.warning("once")
+    assert renderer.got == ["StoryStarted", "LogRecorded", "StoryCompleted"]
+
+
+def test_a_renderer_that_cancels_itself() -> None:
+    """It has failed, and nothing else has."""
+
+    class Cancels:
+        async def handle(self, event: object) -> None:
+            raise asyncio.CancelledError
+
+    async def run() -> None:
+        async with StoryRecorder(renderers=[Cancels()]), stage("Work"):
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        asyncio.run(run())
+    with pytest.raises(ValueError, match="mine"), StoryRecorder(renderers=[Cancels()]), stage("Work"):
+        raise ValueError("mine")
+
+
+def test_a_block_that_does_not_begin_leaves_nothing_open() -> None:
+    """Ctrl-C while its beginning is told."""
+
+    class Interrupts:
+        def __init__(self, at: str) -> None:
+            self.at = at
+
+        def handle(self, event: object) -> None:
+            if type(event).__name__ == self.at:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), story("Never", renderers=[Interrupts("StoryStarted")]):
+        pass
+    assert not has_active_story()
+    with story("Around", renderers=[Interrupts("StageStarted")]):
+        with pytest.raises(KeyboardInterrupt), stage("Never"):
+            pass
+        assert active_stage() is None
+
+
+def test_ctrl_c_at_a_good_end_is_not_lost() -> None:
+    """The story ends well, the program does not go on."""
+
+    class Interrupts:
+        def handle(self, event: object) -> None:
+            if isinstance(event, StoryCompleted):
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), story("Well", renderers=[Interrupts()]):
+        pass
+    assert not has_active_story()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals that come by themselves")
+def test_stages_in_signal_handlers() -> None:
+    """They come at any moment, and neither hang nor raise."""
+    seen = []
+
+    def handler(_: int, __: object) -> None:
+        with stage("In a handler", optional=True):
+            seen.append(True)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with story("Busy", renderers=[]) as runtime:
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+            until = time.monotonic() + 0.5
+            while time.monotonic() < until:
+                with stage("Outer"), stage("Inner"):
+                    pass
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(seen) > 10
+    assert runtime.completed_stages == runtime.begun
+
+
+def test_tasks_that_outlive_their_stage() -> None:
+    """They belong to what is still open, and keep nothing alive that is over."""
+    seen: list[str | None] = []
+
+    async def tick(left: int) -> None:
+        with stage("Tick", optional=True) as record:
+            seen.append(record.parent_stage_name)
+            if left:
+                tasks.append(asyncio.create_task(tick(left - 1)))
+
+    tasks: list[asyncio.Task[None]] = []
+
+    async def main() -> None:
+        async with story("Ticking", renderers=[]):
+            await tick(100)
+            while not all(task.done() for task in tasks):
+                await asyncio.sleep(0)
+            assert len(tasks) == 100
+            gc.collect()
+        await asyncio.create_task(tick(0))
+
+    asyncio.run(main())
+    assert set(seen) == {None}
+
+
+def test_a_pattern_that_is_none() -> None:
+    """It is refused at once."""
+    with pytest.raises(ValueError, match="no regular expression"):
+        FailureDiagnosticsConfig(redact_patterns=("(",))
+
+
+def test_a_long_line_is_not_lost() -> None:
+    """Of one that is longer than a traceback may be, the end is there."""
+    with pytest.raises(ValueError, match="xx"), StoryRecorder() as recorder, stage("Work"):
+        raise ValueError("x" * 50_000)
+    (failure,) = [event for event in recorder.events if isinstance(event, FailureOccurred)]
+    assert failure.traceback_truncated
+    assert 0 < len(failure.traceback_text) <= 12_000
+
+
+def test_an_exception_that_compares_oddly() -> None:
+    """It is told like any other."""
+
+    class Odd(Exception):  # noqa: N818
+        __hash__ = Exception.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            raise ZeroDivisionError
+
+    with pytest.raises(Odd), StoryRecorder() as recorder, stage("Work"):
+        raise Odd from Odd()
+    recorder.assert_stage_failed("Work")
