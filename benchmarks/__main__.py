@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [calls|imports|programs|processes]`: what recording costs, and what others' tools do.
+"""`python -m benchmarks [--quick] [PART]...`: what recording costs, and what others' tools do.
 
 In each round all ways run one after the other, each in a process of its own. A figure is the minimum over the rounds,
 by that of plain; in brackets the least and the most of the rounds: far from each other where the machine was busy. The
@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import calls, imports, programs, whole_processes
+from benchmarks import calls, explicit, imports, programs, whole_processes
 from benchmarks.results import Results, write_page
 
 PARTS = {
     "calls": calls.main,
+    "explicit": explicit.main,
     "imports": imports.main,
     "programs": programs.main,
     "processes": whole_processes.main,

@@ -7,32 +7,111 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from narrative_auto.errors import DeclinedError, NarrativeError, SettingError, StoreError
+    from narrative_auto.failures.config import FailureDiagnosticsConfig
+    from narrative_auto.failures.summary import FailureSummary
     from narrative_auto.instrument.marks import narrative_stage, no_stage
     from narrative_auto.launch.bootstrap import auto_instrument
+    from narrative_auto.renderers.console import ConsoleRenderer
+    from narrative_auto.stories.decorators import (
+        instrument_module,
+        narrative_class,
+        runtime_narrative_stage,
+        runtime_narrative_story,
+    )
+    from narrative_auto.stories.events import (
+        FailureOccurred,
+        LLMAnalysisReady,
+        LogRecorded,
+        StageCompleted,
+        StageFailed,
+        StageStarted,
+        StoryCompleted,
+        StoryStarted,
+    )
+    from narrative_auto.stories.log_handler import NarrativeLogHandler
+    from narrative_auto.stories.opening import story
+    from narrative_auto.stories.runtime import StoryRuntime, has_active_story
+    from narrative_auto.stories.stages import StageRecord, stage
+    from narrative_auto.stories.task_group import NarrativeTaskGroup, NarrativeTaskGroupError
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConsoleRenderer",
     "DeclinedError",
+    "FailureDiagnosticsConfig",
+    "FailureOccurred",
+    "FailureSummary",
+    "LLMAnalysisReady",
+    "LogRecorded",
     "NarrativeError",
+    "NarrativeLogHandler",
+    "NarrativeTaskGroup",
+    "NarrativeTaskGroupError",
     "SettingError",
+    "StageCompleted",
+    "StageFailed",
+    "StageRecord",
+    "StageStarted",
     "StoreError",
+    "StoryCompleted",
+    "StoryRuntime",
+    "StoryStarted",
     "__version__",
     "auto_instrument",
+    "has_active_story",
+    "instrument_module",
+    "narrative_class",
     "narrative_stage",
     "no_stage",
+    "runtime_narrative_stage",
+    "runtime_narrative_story",
+    "stage",
+    "story",
 ]
 
 _HOMES = {
+    "ConsoleRenderer": "renderers.console",
     "DeclinedError": "errors",
+    "FailureDiagnosticsConfig": "failures.config",
+    "FailureOccurred": "stories.events",
+    "FailureSummary": "failures.summary",
+    "LLMAnalysisReady": "stories.events",
+    "LogRecorded": "stories.events",
     "NarrativeError": "errors",
+    "NarrativeLogHandler": "stories.log_handler",
+    "NarrativeTaskGroup": "stories.task_group",
+    "NarrativeTaskGroupError": "stories.task_group",
     "SettingError": "errors",
+    "StageCompleted": "stories.events",
+    "StageFailed": "stories.events",
+    "StageRecord": "stories.stages",
+    "StageStarted": "stories.events",
     "StoreError": "errors",
+    "StoryCompleted": "stories.events",
+    "StoryRuntime": "stories.runtime",
+    "StoryStarted": "stories.events",
     "auto_instrument": "launch.bootstrap",
+    "has_active_story": "stories.runtime",
+    "instrument_module": "stories.decorators",
+    "narrative_class": "stories.decorators",
     "narrative_stage": "instrument.marks",
     "no_stage": "instrument.marks",
+    "runtime_narrative_stage": "stories.decorators",
+    "runtime_narrative_story": "stories.decorators",
+    "stage": "stories.stages",
+    "story": "stories.opening",
 }
+
+
+def _console() -> list[Any]:
+    """Return what a story has that names no renderers and has no story around it."""
+    from narrative_auto.renderers.console import ConsoleRenderer
+
+    return [ConsoleRenderer()]
 
 
 def __getattr__(name: str) -> object:
@@ -44,6 +123,10 @@ def __getattr__(name: str) -> object:
 
     value: object = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
+    if home.startswith("stories."):
+        from narrative_auto.stories.runtime import provide_renderers
+
+        provide_renderers(_console)
     return value
 
 

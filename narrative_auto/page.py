@@ -14,7 +14,23 @@ if TYPE_CHECKING:
 Line = list[tuple[str, str]]
 """One line as pieces of (text, style); a style is a rich style such as "bold red", or ""."""
 
-_ASCII = str.maketrans({"├": "|", "└": "`", "─": "-", "│": "|", "×": "x", "µ": "u", "≥": ">", "…": "~", "²": "2"})
+_ASCII = str.maketrans(
+    {
+        "├": "|",
+        "└": "`",
+        "─": "-",
+        "│": "|",
+        "×": "x",
+        "µ": "u",
+        "≥": ">",
+        "…": "~",
+        "²": "2",
+        "▶": ">",
+        "✔": "[ok]",
+        "❌": "[FAIL]",
+        "━": "=",
+    }
+)
 
 WIDEST = 100
 """Columns used at most."""
@@ -39,7 +55,7 @@ class Page:
         stream = self._stream
         try:
             return stream is not None and stream.isatty()
-        except ValueError:  # the program has closed it
+        except (ValueError, AttributeError):  # the program has closed it, or put something small in its place
             return False
 
     @property
@@ -49,7 +65,7 @@ class Page:
             return NARROW
         try:
             columns = os.get_terminal_size(self._stream.fileno()).columns
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):
             return NARROW
         return min(columns, WIDEST) if columns > 0 else NARROW
 
@@ -59,9 +75,9 @@ class Page:
         A stream that the program has closed, or whose other end is gone, takes nothing and says nothing.
         """
         stream = self._stream
-        if stream is None or stream.closed:
+        if stream is None or getattr(stream, "closed", False):
             return
-        unicode = (stream.encoding or "").lower().replace("-", "") == "utf8"
+        unicode = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
         shown = [[(text if unicode else to_ascii(text), style) for text, style in line] for line in lines]
         try:
             if self.is_terminal:

@@ -357,6 +357,11 @@ def announce_story(story_id: str, root_story_id: str, *, tells: bool) -> None:
     os.environ[STORY] = f"{story_id}:{os.getpid() if tells else 0}:{root_story_id}"
 
 
+def either_variable(name: str, default: str) -> str:
+    """Return `NARRATIVE_<name>`, else `RUNTIME_NARRATIVE_<name>`, else a default."""
+    return os.environ.get(f"NARRATIVE_{name}") or os.environ.get(f"RUNTIME_NARRATIVE_{name}") or default
+
+
 def python_path(environ: Mapping[str, str]) -> list[str]:
     """Return the entries of `PYTHONPATH`."""
     return [folder for folder in environ.get("PYTHONPATH", "").split(os.pathsep) if folder]

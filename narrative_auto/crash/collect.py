@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from narrative_auto.errors import attempted
 from narrative_auto.failures.extract import Failure, codes_to_place, extract_failure
-from narrative_auto.failures.redaction import MOST_CHARACTERS
 from narrative_auto.failures.values import clean
 from narrative_auto.recorder.layout import RESUME, RETURN, START, TRANSITIONS, UNWIND, YIELD
 from narrative_auto.recorder.sites import FUNCTION
-from narrative_auto.stories.events import FailureOccurred
+from narrative_auto.stories.failed import failure_event, traceback_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from narrative_auto.failures.redaction import Redactor
     from narrative_auto.recorder.base import Recorder
+    from narrative_auto.stories.events import FailureOccurred
 
 BEFORE = 5
 """Calls that are shown as what happened just before."""
@@ -107,7 +105,6 @@ def collect(
     path, failed_at = _path(recorder, sites, now)
     lane = recorder.current_lane()
     records = recorder.last_records(lane, RECORDS_IN_DUMP) if lane is not None else []
-    text = attempted(lambda: "".join(traceback.format_exception(error))) or ""
     return Crash(
         story_id=story_id,
         story_name=story_name,
@@ -118,17 +115,10 @@ def collect(
         path=tuple(path),
         before=tuple(_before(recorder, records, failed_at)),
         records=tuple((at - started, recorder.sites[site].name, TRANSITIONS[kind]) for at, site, kind in records),
-        traceback_text=clean(_tail(redactor.text(_tail(text, MOST_CHARACTERS)), MOST_TRACEBACK_CHARACTERS)),
+        traceback_text=traceback_text(error, redactor, MOST_TRACEBACK_CHARACTERS)[0],
         command=tuple(map(clean, redactor.arguments(sys.orig_argv))),
         python=sys.version.split()[0],
     )
-
-
-def _tail(text: str, most: int) -> str:
-    """Return the end of a text, from a line's beginning: half a secret is none that can be recognised."""
-    if len(text) <= most:
-        return text
-    return text[-most:].partition("\n")[2]
 
 
 def _path(recorder: Recorder, sites: list[Any], now: int) -> tuple[list[StageOnPath], int]:
@@ -181,34 +171,13 @@ def _before(recorder: Recorder, records: Iterable[tuple[int, int, int]], failed_
 
 def to_event(crash: Crash) -> FailureOccurred:
     """Return a crash as the event that renderers know."""
-    failure = crash.failure
-    place = failure.place
-    chain = [f"{link.relation_words} {link.error_type}: {link.message}" for link in failure.chain]
-    cause = next((link for link in reversed(failure.chain) if link.relation == "cause"), None)
-    return FailureOccurred(
+    return failure_event(
+        crash.failure,
         story_id=crash.story_id,
         story_name=crash.story_name,
         stage_name=crash.failed_in,
-        error_type=failure.error_type,
-        error_message=failure.error_message,
-        filename=place.filename if place else "",
-        lineno=place.lineno if place else 0,
-        function=place.function if place else "",
-        source_line=next((line.text for line in failure.snippet if line.marked), "").strip(),
-        exception_chain=chain,
-        exact_cause=f"{cause.error_type}: {cause.message}"
-        if cause
-        else f"{failure.error_type}: {failure.error_message}",
-        llm_analysis=None,
         stage_timeline=" > ".join(stage.name for stage in crash.path),
-        progress_percent=0,
-        completed_stages=0,
-        total_stages=0,
         timestamp=datetime.fromisoformat(crash.happened_at),
         traceback_text=crash.traceback_text,
-        stack_frames=[f"{frame.filename}:{frame.lineno} in {frame.function}" for frame in failure.frames],
-        source_snippet="\n".join(
-            f"{'>' if line.marked else ' '} {line.number:>4} {line.text}" for line in failure.snippet
-        ),
         root_story_id=crash.story_id,
     )

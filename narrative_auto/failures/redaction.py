@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from narrative_auto.errors import attempted
 from narrative_auto.failures.assignments import source_spans, text_spans
 from narrative_auto.failures.shapes import REDACTED, shape_spans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from narrative_auto.failures.shapes import Span
 
@@ -44,17 +45,33 @@ class Redactor:
 
     Args:
         extra_names: further parts of names whose values are secret.
+        patterns: regular expressions for such names, searched without regard to case.
+        callback: says of a name whether its value is secret; one that raises says no.
+
+    Raises:
+        re.error: a pattern is none.
     """
 
-    __slots__ = ("_names",)
+    __slots__ = ("_callback", "_names", "_patterns")
 
-    def __init__(self, extra_names: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        extra_names: Sequence[str] = (),
+        patterns: Sequence[str] = (),
+        callback: Callable[[str], bool] | None = None,
+    ) -> None:
         self._names = tuple(_plain(name) for name in (*SECRET_NAMES, *extra_names) if name)
+        self._patterns = tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)
+        self._callback = callback
 
     def name(self, name: str) -> bool:
         """Return whether this is the name of a secret."""
         plain = _plain(name)
-        return any(secret in plain for secret in self._names)
+        return (
+            any(secret in plain for secret in self._names)
+            or any(pattern.search(name) for pattern in self._patterns)
+            or (self._callback is not None and bool(attempted(self._callback, name)))
+        )
 
     def text(self, text: str) -> str:
         """Return a message, a traceback or the like without its secrets.

@@ -101,6 +101,7 @@ class Run:
         )
         self.keeping = Keeping(chosen, what, self.recorder)
         self.keeping.begin(self._narrator)
+        self._narrator.tell_of_process()
         self._crash = CrashHook(
             self._telling.collect_crash,
             self._telling.report_crash,

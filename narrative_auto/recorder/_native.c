@@ -389,8 +389,7 @@ PyMODINIT_FUNC PyInit__native(void) {
         return PyErr_NoMemory();
     }
     int failed = add_type(module, &probe_spec, &probe_type) < 0 || probe_types_make() < 0
-        || add_type(module, &recorder_spec, &recorder_type) < 0
-        || add_type(module, &nap_spec, &nap_type) < 0;
+        || add_type(module, &recorder_spec, &recorder_type) < 0 || add_type(module, &nap_spec, &nap_type) < 0;
 #if PY_VERSION_HEX >= 0x030c0000
     watched_slot = PyUnstable_Eval_RequestCodeExtraIndex(watched_free);
     failed = failed || watched_slot < 0 || add_type(module, &monitor_spec, &monitor_type) < 0;

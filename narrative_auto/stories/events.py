@@ -38,7 +38,7 @@ class StageStarted:
 
 @dataclass(slots=True)
 class StageCompleted:
-    """A stage returned."""
+    """A stage returned; `progress_percent` is that of its story after it, `total_stages` how many were announced."""
 
     story_id: str
     stage_name: str
@@ -52,6 +52,8 @@ class StageCompleted:
     parent_stage_id: str = ""
     lane: int = 0
     running_seconds: float = 0.0
+    progress_percent: int = 0
+    total_stages: int = 0
 
 
 @dataclass(slots=True)
@@ -183,3 +185,29 @@ class StoryCompleted:
     duration_seconds: float = 0.0
     parent_story_id: str | None = None
     root_story_id: str = ""
+
+
+@dataclass(slots=True)
+class LLMAnalysisReady:
+    """An analysis that was not waited for is there; `FailureOccurred` came before it."""
+
+    story_id: str
+    story_name: str
+    stage_name: str
+    llm_analysis: str
+    timestamp: datetime
+
+
+@dataclass(slots=True)
+class LogRecorded:
+    """A record of `logging` was made inside the story; `level` is its name, such as "WARNING"."""
+
+    story_id: str
+    story_name: str
+    root_story_id: str
+    stage_name: str | None
+    level: str
+    logger_name: str
+    message: str
+    timestamp: datetime
+    exc_text: str | None = None

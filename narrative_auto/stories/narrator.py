@@ -29,6 +29,14 @@ PER_SECOND = 2_000
 """Notable stages that are told one by one; the rest is folded into the totals."""
 
 
+_of_process: list[Narrator] = []
+
+
+def process_story() -> Narrator | None:
+    """Return who tells the story of this process; None where it has none."""
+    return _of_process[-1] if _of_process else None
+
+
 class Narrator:
     """Tells one automatic story: the process, from the first to the last stage.
 
@@ -80,6 +88,10 @@ class Narrator:
         self._site_second: dict[int, int] = {}
         self._completed = 0
         self.ticker = Ticker(recorder.mute_thread, self._work, INTERVAL, recorder.new_nap)
+
+    def tell_of_process(self) -> None:
+        """Become the story in which the outermost stories of the program are entered."""
+        _of_process[:] = [self]
 
     def _work(self) -> bool:
         guarded("letting released functions report again", self._sample)

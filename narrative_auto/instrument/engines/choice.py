@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from narrative_auto.errors import DeclinedError
 from narrative_auto.instrument.engines import facts
-from narrative_auto.instrument.engines.monitoring import MonitoringEngine
 from narrative_auto.instrument.engines.rewrite import RewriteEngine
-from narrative_auto.instrument.engines.settrace import SettraceEngine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +12,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from narrative_auto.instrument.engines.base import Engine
+    from narrative_auto.instrument.engines.monitoring import MonitoringEngine
     from narrative_auto.instrument.exit_watch import ExitWatch
     from narrative_auto.instrument.scope import Scope
     from narrative_auto.recorder.base import Recorder
@@ -118,7 +117,11 @@ def start(
         if name == "rewrite":
             return RewriteEngine(scope, leave_plain)
         if name == "monitoring":
+            from narrative_auto.instrument.engines.monitoring import MonitoringEngine
+
             return MonitoringEngine(scope, main, is_on)
+        from narrative_auto.instrument.engines.settrace import SettraceEngine  # and what it needs: a millisecond
+
         return SettraceEngine(scope, main, is_on)
 
     def begun(engine: AnyEngine) -> AnyEngine | None:
@@ -140,5 +143,7 @@ def start(
         reason += f"; {declined[0][0]} cannot: {declined[0][1]}"
     companion = None
     if first.name == "rewrite" and facts.VERSION >= (3, 12):
+        from narrative_auto.instrument.engines.monitoring import MonitoringEngine
+
         companion = begun(MonitoringEngine(scope, main, is_on, only_new=not late))
     return Engines(first, companion, reason, declined)

@@ -11,8 +11,10 @@ from narrative_auto.instrument.engines import choice
 
 
 def measured(version: tuple[int, int]) -> list[Figure]:
-    """Return the figures of an interpreter."""
-    path = RESULTS / f"{version[0]}.{version[1]}.json"
+    """Return the figures of an interpreter; of one that was only measured with --quick, those."""
+    name = f"{version[0]}.{version[1]}"
+    whole = RESULTS / f"{name}.json"
+    path = whole if whole.exists() else RESULTS / f"{name}-quick.json"
     return [Figure(**values) for values in json.loads(path.read_text("utf-8"))["figures"]]
 
 

@@ -1,0 +1,369 @@
+"""`story()`: a unit of work with a beginning, an end and an outcome; and what is known of it while it is open."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import deque
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from narrative_auto.errors import guarded, shielded
+from narrative_auto.failures.config import FailureDiagnosticsConfig, effective_diagnostics_mode
+from narrative_auto.stories.events import StoryCompleted, StoryStarted
+from narrative_auto.stories.narrator import process_story
+from narrative_auto.stories.timeline import Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from contextvars import Token
+    from types import TracebackType
+
+    from narrative_auto.failures.redaction import Redactor
+    from narrative_auto.stories.delivery import Outlet
+    from narrative_auto.stories.events import FailureOccurred
+    from narrative_auto.stories.stages import StageRecord
+    from narrative_auto.stories.timeline import TimelineLine
+
+KEPT_STAGES = 1_000
+"""Records of stages that a story keeps: the newest. Its timeline counts all of them."""
+
+KEPT_FAILURES = 64
+"""Exceptions that left a stage, of which is known which stage that was."""
+
+current: ContextVar[StageRecord | StoryRuntime | None] = ContextVar("narrative_story", default=None)
+"""What is innermost in this context: a stage that is open, else a story, else nothing."""
+
+_default_renderers: list[Callable[[], Sequence[Any]]] = []
+
+
+def percent(done: int, total: int) -> int:
+    """Return how much is done, from 0 to 100."""
+    return min(100, 100 * done // total) if total else 0
+
+
+def provide_renderers(make: Callable[[], Sequence[Any]]) -> None:
+    """Say what a story has for renderers that names none; the first provider counts."""
+    if not _default_renderers:
+        _default_renderers.append(make)
+
+
+_from_timestamp = datetime.fromtimestamp
+
+
+def give_back(variable: ContextVar[Any], token: Token[Any]) -> None:
+    """Give a variable the value that it had; in another context, where a generator may end, there is none to give."""
+    try:
+        variable.reset(token)
+    except (ValueError, RuntimeError):
+        return
+
+
+def default_renderers() -> Sequence[Any]:
+    """Return what a story has for renderers that names none and has no story around it."""
+    return _default_renderers[-1]() if _default_renderers else ()
+
+
+def innermost_open() -> StageRecord | StoryRuntime | None:
+    """Return what is innermost in this context and has not ended: a task goes on after the stage that it began in."""
+    around = current.get()
+    while around is not None and around.has_ended:
+        around = around.around
+    return around
+
+
+def active_story() -> StoryRuntime | None:
+    """Return the innermost open story of this context."""
+    innermost = innermost_open()
+    return innermost.story if innermost is not None else None
+
+
+def active_stage() -> StageRecord | None:
+    """Return the innermost open stage of the innermost open story."""
+    innermost = innermost_open()
+    return None if innermost is None or isinstance(innermost, StoryRuntime) else innermost
+
+
+def has_active_story() -> bool:
+    """Return whether a story is open in this context."""
+    return innermost_open() is not None
+
+
+def is_failure(kind: type[BaseException]) -> bool:
+    """Return whether an exception that leaves a stage or a story is a failure of it: some are only ways to end."""
+    if issubclass(kind, StopIteration | StopAsyncIteration | GeneratorExit | SystemExit):
+        return False
+    if issubclass(kind, Exception):
+        return True
+    import asyncio  # where an exception is on its way
+
+    return not issubclass(kind, asyncio.CancelledError)
+
+
+class StoryRuntime:
+    """An open story, or one that has ended.
+
+    Attributes:
+        name, story_id: of the story.
+        parent_story_id, root_story_id: of the story in which it was entered, None without one, and of the outermost.
+        started_at: aware, UTC.
+        stages: the newest `KEPT_STAGES` stages, in the order in which they began.
+        renderers: who gets the events.
+        failed_stage_name: the stage that a failure came from; None as long as there is none.
+        completed_stages, begun, total_stages: how many stages have completed and begun; how many there will be, 0 where
+            nobody said.
+        dry_run: exceptions that leave a stage go no further.
+        diagnostics: how much is said of a failure.
+        story, line, around, has_ended: itself, the line above all of its timeline, what it was entered in, whether it
+            is over: what a stage finds around it has these.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parent: StoryRuntime | None,
+        outlets: tuple[Outlet, ...],
+        diagnostics: FailureDiagnosticsConfig,
+        *,
+        failure_analyzer: Any = None,
+        background_analysis: bool = False,
+        total_stages: int = 0,
+        dry_run: bool = False,
+    ) -> None:
+        self.name: str = name
+        self.story_id: str = secrets.token_hex(16)
+        around = parent if parent is not None else process_story()
+        self.parent_story_id: str | None = around.story_id if around is not None else None
+        self.root_story_id: str = around.root_story_id if around is not None else self.story_id
+        self.outlets = outlets
+        self.diagnostics = diagnostics
+        self.failure_analyzer = failure_analyzer
+        self.background_analysis = background_analysis
+        self.total_stages = total_stages
+        self.dry_run = dry_run
+        self.completed_stages = 0
+        self.failed_stage_name: str | None = None
+        self.stages: deque[StageRecord] = deque(maxlen=KEPT_STAGES)
+        self._began = time.perf_counter_ns()
+        self._offset = time.time() - self._began / 1e9
+        self.started_at = self.moment(self._began)
+        self._lock = threading.RLock()  # a signal handler may open a stage, too
+        self.begun = 0
+        self._timeline = Timeline()
+        self.line = self._timeline.root
+        self.story = self
+        self.around = innermost_open()
+        self.has_ended = False
+        self._left: deque[tuple[int, int, tuple[int, int], str]] = deque(maxlen=KEPT_FAILURES)
+
+    @property
+    def renderers(self) -> list[Any]:
+        """Who gets the events."""
+        return [outlet.renderer for outlet in self.outlets]
+
+    @property
+    def progress_percent(self) -> int:
+        """How much is done: of the stages that were announced, else of those that have begun; 0 to 100."""
+        return percent(self.completed_stages, self.total_stages or self.begun)
+
+    def set_total_stages(self, number: int) -> None:
+        """Say how many stages there will be.
+
+        Raises:
+            ValueError: a number below 0.
+        """
+        if number < 0:
+            raise ValueError(f"a story has 0 stages or more, not {number}")
+        self.total_stages = number
+
+    def build_stage_timeline(self) -> str:
+        """Return what has been done so far, a line for stages of one name: at most 200 lines."""
+        with self._lock:
+            return self._timeline.text()
+
+    def moment(self, now: int) -> datetime:
+        """Return a time of `time.perf_counter_ns()` as an aware UTC timestamp, counted from the story's start."""
+        return _from_timestamp(self._offset + now / 1e9, UTC)
+
+    # -- stages -------------------------------------------------------------------------------------------------
+
+    def begin_stage(self, record: StageRecord, around: TimelineLine) -> None:
+        """Take in a stage that begins; it gets its index and its line of the timeline.
+
+        Args:
+            record: the stage.
+            around: the line of the stage around it, or of all.
+        """
+        name = record.name
+        with self._lock:
+            index = self.begun
+            record.stage_index = index
+            self.begun = index + 1
+            line = record.line = around.below.get(name) or self._timeline.line(name, around)
+            line.began += 1
+        self.stages.append(record)
+
+    def end_stage(self, record: StageRecord, nanoseconds: int) -> int:
+        """Take in a stage that ended, and how long it was; return how many have completed."""
+        line = record.line
+        with self._lock:
+            if line is not None:
+                line.ended += 1
+                line.nanoseconds += nanoseconds
+                if record.failed:
+                    line.failed += 1
+            if record.completed:
+                self.completed_stages += 1
+            return self.completed_stages
+
+    def left_stage(self, name: str, error: BaseException) -> None:
+        """Take in that an exception has left a stage: the first one that it leaves is the innermost."""
+        steps = list(_steps(error))
+        if steps and self._stage_of(error) is None:
+            # Known without being kept alive: itself, the innermost step of its traceback, and what was running in the
+            # stage's own block, which is never running outside it.
+            self._left.append((id(error), id(steps[-1]), _place(steps[0]), name))
+
+    def swallows(self, kind: type[BaseException]) -> bool:
+        """Whether an exception goes no further than its stage: in a dry run, and never one that ends the program."""
+        return self.dry_run and issubclass(kind, Exception)
+
+    def _stage_of(self, error: BaseException) -> str | None:
+        """Return the innermost stage that an exception, or one that it was raised from, has left."""
+        links: list[BaseException] = []
+        link: BaseException | None = error
+        while link is not None and len(links) < KEPT_FAILURES and not any(link is one for one in links):
+            links.append(link)
+            link = link.__cause__
+        for link in links:
+            steps = list(_steps(link))
+            known = {id(step) for step in steps}
+            places = {_place(step) for step in steps}
+            for error_id, step_id, place, name in self._left:
+                if error_id == id(link) and step_id in known and place in places:
+                    return name
+        return None
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def emit(self, event: Any) -> None:
+        """Hand an event to all renderers; whatever they do, nothing is raised."""
+        for outlet in self.outlets:
+            outlet.deliver(event)
+
+    async def emit_async(self, event: Any) -> None:
+        """Hand an event to all renderers, and wait for those whose `handle` is a coroutine function."""
+        for outlet in self.outlets:
+            await outlet.deliver_async(event)
+
+    def started(self) -> StoryStarted:
+        """Return the event of its beginning."""
+        return StoryStarted(self.story_id, self.name, self.started_at, self.parent_story_id, self.root_story_id)
+
+    def ended(self, *, success: bool) -> StoryCompleted:
+        """Return the event of its end."""
+        now = time.perf_counter_ns()
+        return StoryCompleted(
+            self.story_id,
+            self.name,
+            success,
+            100 if success else self.progress_percent,
+            self.completed_stages,
+            self.total_stages or self.begun,
+            self.moment(now),
+            (now - self._began) / 1e9,
+            self.parent_story_id,
+            self.root_story_id,
+        )
+
+    # -- failures -----------------------------------------------------------------------------------------------
+
+    def record_failure(self, exc: BaseException, *, stage_name: str | None = None) -> Delivery:
+        """Tell of a failure that the story survives, at once; awaited, it waits for renderers that work on the loop.
+
+        Args:
+            exc: the exception.
+            stage_name: where it happened; without one the stage that the exception left, if any.
+        """
+        event = guarded("telling of a failure", self.failure_event, exc, stage_name)
+        if event is not None:
+            from narrative_auto.stories.analysis import analyze, is_in_loop
+
+            shielded("analyzing a failure", analyze, self, event, may_wait=not is_in_loop())
+            self.emit(event)
+        return Delivery(self.outlets)
+
+    def message_of(self, exc: BaseException) -> str:
+        """Return an exception's message without its secrets."""
+        from narrative_auto.failures.values import MOST_MESSAGE_CHARACTERS, full_message_of, shortened
+
+        return shortened(self.redactor.text(full_message_of(exc)), MOST_MESSAGE_CHARACTERS)
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        """What takes the secrets out of what is told."""
+        from narrative_auto.failures.redaction import Redactor
+
+        config = self.diagnostics
+        return Redactor(config.redact_extra, config.redact_patterns, config.redact_callback)
+
+    def failure_event(self, exc: BaseException, stage_name: str | None = None) -> FailureOccurred:
+        """Return the event of a failure."""
+        from narrative_auto.failures.extract import extract_failure
+        from narrative_auto.instrument.scope import Scope
+        from narrative_auto.stories.failed import failure_event, traceback_text
+
+        config = self.diagnostics
+        redactor = self.redactor
+        scope = Scope(config.app_roots or ["."])
+        in_production = config.runtime_environment == "production"
+        most = config.production_traceback_cap if in_production else config.max_traceback_chars
+        failed_in = stage_name or self._stage_of(exc) or ""
+        self.failed_stage_name = failed_in or self.failed_stage_name
+        text, was_cut = traceback_text(exc, redactor, most)
+        return failure_event(
+            extract_failure(exc, is_application=lambda path: scope.module("", path).instrument, redactor=redactor),
+            story_id=self.story_id,
+            story_name=self.name,
+            stage_name=failed_in,
+            stage_timeline=redactor.text(self.build_stage_timeline()),
+            timestamp=self.moment(time.perf_counter_ns()),
+            traceback_text=text,
+            progress_percent=self.progress_percent,
+            completed_stages=self.completed_stages,
+            total_stages=self.total_stages or self.begun,
+            diagnostics_mode=effective_diagnostics_mode(config),
+            traceback_truncated=was_cut,
+            parent_story_id=self.parent_story_id,
+            root_story_id=self.root_story_id,
+        )
+
+
+class Delivery:
+    """What was handed to renderers; awaited, it waits until they have it."""
+
+    def __init__(self, outlets: Iterable[Outlet]) -> None:
+        self._outlets = tuple(outlets)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Wait for the renderers that work on the running loop."""
+        return self._settled().__await__()
+
+    async def _settled(self) -> None:
+        for outlet in self._outlets:
+            await outlet.settled()
+
+
+def _steps(error: BaseException) -> Iterator[TracebackType]:
+    step = error.__traceback__
+    while step is not None:
+        yield step
+        step = step.tb_next
+
+
+def _place(step: TracebackType) -> tuple[int, int]:
+    """Return which instruction was running."""
+    return id(step.tb_frame.f_code), step.tb_lasti
