@@ -41,13 +41,13 @@ def serve(main):
 class Runner:
     """A process that runs one way."""
 
-    def __init__(self, line: list[str], folder: Path) -> None:
+    def __init__(self, line: list[str], folder: Path, recorder: str = "native") -> None:
         self._line = line
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         self._process = subprocess.Popen(
             line,
             cwd=folder,
-            env=environment(),
+            env=environment(recorder),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -111,7 +111,10 @@ def lock_step(
         Of each way, plain among them, the CPU seconds of its rounds; number n of each way ran in the same turn.
     """
     every = [PLAIN, *ways]
-    runners = {way: Runner(command(way, arguments, include, (stores or {}).get(way, "off")), folder) for way in every}
+    runners = {
+        way: Runner(command(way, arguments, include, (stores or {}).get(way, "off")), folder, way.recorder)
+        for way in every
+    }
     once = min(runners[PLAIN].round(1) for _ in range(2))
     repeats = max(1, round(round_seconds / once))
     for runner in runners.values():

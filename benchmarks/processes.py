@@ -71,9 +71,14 @@ def command(way: Way, arguments: Sequence[str], include: Sequence[str] = (), sto
     return [launcher, *options, sys.executable, *arguments]
 
 
-def environment() -> dict[str, str]:
-    """Return the environment without what could change the ways."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("NARRATIVE", "PYTHON"))}
+def environment(recorder: str = "native") -> dict[str, str]:
+    """Return the environment without what could change the ways; `NARRATIVE_CLOCK` is for the compiled recorder."""
+    kept = {"NARRATIVE_CLOCK"} if recorder == "native" else set()
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in kept or not name.startswith(("NARRATIVE", "PYTHON"))
+    }
 
 
 def run(
