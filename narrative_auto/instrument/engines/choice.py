@@ -37,7 +37,7 @@ _ORDER = ("rewrite", "monitoring", "settrace")
 
 
 def best_engine(version: tuple[int, int], *, has_budget: bool) -> str:
-    """Return what `auto` means on a version of CPython: on one that nobody has tried monitoring, which changes no code."""
+    """Return what `auto` means on a version of CPython; on one that nobody has tried, what changes no code."""
     if version > TESTED:
         return "monitoring"
     within, without = BEST[min(version, max(BEST))]
