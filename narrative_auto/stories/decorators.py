@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Target = TypeVar("Target")
     Kind = TypeVar("Kind", bound=type)
     Span = story | stage
+    BoundFunctionWrapper = wrapt.BoundFunctionWrapper[Any, Any]
+    FunctionWrapper = wrapt.FunctionWrapper[Any, Any]
+else:
+    from wrapt import BoundFunctionWrapper, FunctionWrapper
 
 _done: WeakSet[type] = WeakSet()
 """Classes whose methods are stages."""
@@ -144,7 +148,7 @@ def _staged(value: Any, function: types.FunctionType, name: str) -> Any:
     return _wrapped(value, lambda: stage(vars(function).get(STAGE_NAME) or name, optional=True))
 
 
-class _Bound(wrapt.BoundFunctionWrapper[Any, Any]):
+class _Bound(BoundFunctionWrapper):
     """A method with something around each call; pickled by its name and whose it is, as methods are."""
 
     def __copy__(self) -> Any:
@@ -158,7 +162,7 @@ class _Bound(wrapt.BoundFunctionWrapper[Any, Any]):
         return str(self.__qualname__) if owner is None else (getattr, (owner, self.__name__))
 
 
-class _Wrapped(wrapt.FunctionWrapper[Any, Any]):
+class _Wrapped(FunctionWrapper):
     """A function with something around each call; pickled by its name, as functions are."""
 
     __bound_function_wrapper__ = _Bound

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Any, cast
 
 from narrative_auto.errors import attempted
 from narrative_auto.failures.values import clean
@@ -13,6 +14,22 @@ from narrative_auto.stories.events import LogRecorded
 from narrative_auto.stories.runtime import active_stage, active_story
 
 _is_telling: ContextVar[bool] = ContextVar("narrative_log", default=False)
+
+
+class _NoLock:
+    """What stands in a lock's place; `logging` uses it either way."""
+
+    def acquire(self) -> None:
+        """Do nothing."""
+
+    def release(self) -> None:
+        """Do nothing."""
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing."""
 
 
 class NarrativeLogHandler(logging.Handler):
@@ -29,7 +46,7 @@ class NarrativeLogHandler(logging.Handler):
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
         """Have none: a renderer may wait for another thread that logs."""
-        self.lock = None
+        self.lock = cast("Any", _NoLock())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a record; what a renderer logs while it takes one goes to `fallback`."""
