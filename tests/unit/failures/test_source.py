@@ -189,7 +189,7 @@ def test_missing_source(write: Write) -> None:
     assert snippet(str(path), 0) == ()
     path.unlink()
     assert snippet(str(path), 1) == ()
-    assert snippet("<string>", 1) == ()
+    assert snippet("<nowhere>", 1) == ()
 
 
 def test_edited_source(write: Write) -> None:
