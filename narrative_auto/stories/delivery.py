@@ -201,7 +201,7 @@ class _OurLoop:
 
 
 our_loop = _OurLoop()
-_unfinished: set[Any] = set()
+_unfinished: set[Any] = set()  # what nobody waits for any more: a loop holds its tasks weakly
 _process = [0]
 
 

@@ -8,7 +8,15 @@ from narrative_auto.errors import guarded, shielded
 from narrative_auto.failures.config import FailureDiagnosticsConfig
 from narrative_auto.stories.analysis import analyze, analyze_async
 from narrative_auto.stories.delivery import outlets_for
-from narrative_auto.stories.runtime import StoryRuntime, active_story, current, default_renderers, give_back, is_failure
+from narrative_auto.stories.runtime import (
+    StoryRuntime,
+    active_story,
+    current,
+    default_renderers,
+    give_back,
+    is_failure,
+    take,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,28 +117,28 @@ class story:  # noqa: N801 - it is used as a function: `with story("Import"):`
             dry_run=bool(self._given("dry_run", parent)),
         )
         self._runtime = runtime
-        self._token = current.set(runtime)
+        self._token = take(runtime)
         return runtime
 
     def suspend(self) -> None:
         """Let the context be outside the story, until `resume`."""
         if self._token is not None:
             self._innermost = current.get()
-            give_back(current, self._token)
+            give_back(self._token)
             self._token = None
 
     def resume(self) -> None:
         """Let the context be where it was inside."""
         if self._runtime is not None:
-            self._token = current.set(self._runtime)
+            self._token = take(self._runtime)
             if self._innermost is not None:
-                current.set(self._innermost)
+                take(self._innermost)
 
     def _end(self) -> StoryRuntime | None:
         runtime, self._runtime = self._runtime, None
         token, self._token = self._token, None
         if token is not None:
-            give_back(current, token)
+            give_back(token)
         if runtime is not None:
             runtime.has_ended = True
         return runtime

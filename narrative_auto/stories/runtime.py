@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import threading
 import time
 from collections import deque
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ KEPT_FAILURES = 64
 current: ContextVar[StageRecord | StoryRuntime | None] = ContextVar("narrative_story", default=None)
 """What is innermost in this context: a stage that is open, else a story, else nothing."""
 
+_COLLECTS_ANYWHERE = sys.version_info < (3, 12)
+
 _default_renderers: list[Callable[[], Sequence[Any]]] = []
 
 
@@ -51,15 +54,27 @@ def provide_renderers(make: Callable[[], Sequence[Any]]) -> None:
         _default_renderers.append(make)
 
 
-_from_timestamp = datetime.fromtimestamp
+def take(innermost: StageRecord | StoryRuntime | None) -> Token[StageRecord | StoryRuntime | None]:
+    """Let something be innermost in this context.
+
+    CPython 3.11 may collect garbage within the setting of a variable, and so close a generator that sets one, too: the
+    values of the context would be freed while they are being used. Whoever has a copy of the context keeps them.
+    """
+    kept = copy_context() if _COLLECTS_ANYWHERE else None
+    token = current.set(innermost)
+    del kept
+    return token
 
 
-def give_back(variable: ContextVar[Any], token: Token[Any]) -> None:
-    """Give a variable the value that it had; in another context, where a generator may end, there is none to give."""
+def give_back(token: Token[Any]) -> None:
+    """Let be innermost what was before; in another context, where a generator may end, there is nothing to give."""
+    kept = copy_context() if _COLLECTS_ANYWHERE else None
     try:
-        variable.reset(token)
+        current.reset(token)
     except (ValueError, RuntimeError):
-        return
+        pass
+    finally:
+        del kept
 
 
 def default_renderers() -> Sequence[Any]:
@@ -186,7 +201,7 @@ class StoryRuntime:
 
     def moment(self, now: int) -> datetime:
         """Return a time of `time.perf_counter_ns()` as an aware UTC timestamp, counted from the story's start."""
-        return _from_timestamp(self._offset + now / 1e9, UTC)
+        return datetime.fromtimestamp(self._offset + now / 1e9, UTC)
 
     # -- stages -------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from narrative_auto.errors import shielded
 from narrative_auto.stories.events import StageCompleted, StageFailed
-from narrative_auto.stories.runtime import current, give_back, innermost_open, is_failure
+from narrative_auto.stories.runtime import current, give_back, innermost_open, is_failure, take
 from narrative_auto.stories.stage_events import completed, started
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         self.story = runtime = around.story
         runtime.begin_stage(self, around.line)  # type: ignore[union-attr,arg-type]  # what is open has both
         self._began = perf_counter_ns()
-        self._token = current.set(self)
+        self._token = take(self)
         return runtime
 
     def _end(self, kind: type[BaseException] | None, error: BaseException | None) -> StageCompleted | StageFailed:
@@ -131,10 +131,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         self.has_ended = True
         runtime = self.story
         assert runtime is not None
-        try:
-            current.reset(self._token)
-        except (ValueError, RuntimeError):  # in another context, where a generator may end
-            pass
+        give_back(self._token)
         if kind is None or error is None or not is_failure(kind) or runtime.swallows(kind):
             self.completed = True
             return completed(self, runtime.end_stage(self, ended - self._began), runtime.total_stages, runtime.begun)
@@ -165,23 +162,21 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         """Let the context be outside the stage, until `resume`."""
         if self.story is not None:
             self._innermost = current.get()
-            give_back(current, self._token)
+            give_back(self._token)
 
     def resume(self) -> None:
         """Let the context be where it was inside."""
         if self.story is not None:
-            self._token = current.set(self)
+            self._token = take(self)
             if self._innermost is not self:
-                current.set(self._innermost)
+                take(self._innermost)
 
     def __enter__(self) -> StageRecord:
         """Begin the stage."""
         runtime = self._begin()
         if runtime is not None:
-            event = started(self)
             try:
-                for outlet in runtime.outlets:
-                    outlet.deliver(event)
+                runtime.emit(started(self))
             except BaseException:  # Ctrl-C: the block does not begin
                 self._give_up()
                 raise
@@ -189,22 +184,20 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
 
     def _give_up(self) -> None:
         self.has_ended = True
-        give_back(current, self._token)
+        give_back(self._token)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
         """End the stage; the exception goes on, but in a dry run."""
         runtime = self.story
         if runtime is None:
             return False
-        if kind is not None:
-            event = shielded("ending a stage", self._end, kind, error)
-            if event is not None:
-                shielded("telling of a stage", runtime.emit, event)
-            return runtime.swallows(kind)
-        event = self._end(None, None)
-        for outlet in runtime.outlets:
-            outlet.deliver(event)
-        return False
+        if kind is None:
+            runtime.emit(self._end(None, None))
+            return False
+        event = shielded("ending a stage", self._end, kind, error)
+        if event is not None:
+            shielded("telling of a stage", runtime.emit, event)
+        return runtime.swallows(kind)
 
     async def __aenter__(self) -> StageRecord:
         """Begin the stage."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import narrative_auto
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import ROOT, run
 
 PAGE = (ROOT / "docs" / "api.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -37,18 +36,9 @@ def test_an_example_runs(words: str, printed: str, tmp_path: Path) -> None:
     """As it stands on the page."""
     (source,) = [example for example in EXAMPLES if words in example]
     (tmp_path / "example.py").write_text(source, "utf-8")
-    environment = clean_environment(PYTHONIOENCODING="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "example.py"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert printed in done.stdout
+    done = run(sys.executable, "-W", "error", "example.py", cwd=tmp_path, PYTHONIOENCODING="utf-8")
+    assert (done.status, done.err) == (0, "")
+    assert printed in done.out.decode()
 
 
 def test_none_is_left_out() -> None:

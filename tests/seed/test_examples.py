@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import narrative_auto
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import ROOT, run
 from tests.seed.examples import examples, imported
 
 EXAMPLES = examples()
@@ -23,14 +22,6 @@ def test_an_example_runs(number: int, tmp_path: Path) -> None:
     if missing:
         pytest.skip(f"not there yet: {', '.join(sorted(missing))}")
     (tmp_path / "customers.csv").write_text("ada\ngrace\n", "utf-8")
-    environment = clean_environment(PYTHONPATH=os.fspath(ROOT), PYTHONIOENCODING="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.seed.examples", str(number)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    command = [sys.executable, "-m", "tests.seed.examples", str(number)]
+    done = run(*command, cwd=tmp_path, PYTHONPATH=os.fspath(ROOT), PYTHONIOENCODING="utf-8")
+    assert (done.status, done.err) == (0, "")
