@@ -6,7 +6,6 @@ Each is a script that serves `lock_step`.
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import shutil
 import sys
 from pathlib import Path
@@ -79,23 +78,6 @@ def write(own: Path, name: str) -> list[str]:
         shutil.copy(find_pyperformance(name), own / "app.py")
         shutil.copy(Path(__file__).with_name("stand_in_pyperf.py"), own / "pyperf.py")
     return ["pyaes.*"] if name == "crypto_pyaes" else []
-
-
-def suspending(script: Path, include: list[str]) -> set[str]:
-    """Return the qualified names of the generators and coroutines of a program."""
-    found = set()
-    sources = [script]
-    for pattern in include:
-        spec = importlib.util.find_spec(pattern.partition(".")[0])
-        if spec is not None and spec.origin is not None:
-            sources += Path(spec.origin).parent.glob("*.py")
-    codes = [compile(source.read_text("utf-8"), str(source), "exec") for source in sources]
-    while codes:
-        code = codes.pop()
-        if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
-            found.add(code.co_qualname)
-        codes += [constant for constant in code.co_consts if isinstance(constant, type(code))]
-    return found
 
 
 def find_pyperformance(name: str) -> Path:

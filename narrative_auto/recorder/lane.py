@@ -19,7 +19,7 @@ UNWOUND_LIMIT = 256
 """Calls left by an exception that a lane remembers, for the path to a failure."""
 
 # A row holds the totals of one edge (a site called from another) in one lane.
-CALLS, TOTAL, SELF, LONGEST, RAISED, CALLEES, SITE, CALLER, FIRST, ERRORS = range(10)
+CALLS, TOTAL, SELF, LONGEST, RAISED, CALLEES, SITE, CALLER, FIRST, ERRORS, RESUMED = range(11)
 
 # An entry of the shadow stack is a call that is running. The last four exist for what can be suspended.
 NUMBER, SINCE, ROW, BELOW, STARTED, RUNNING, AWAITS, LANE = range(8)
@@ -62,7 +62,7 @@ class Lane:
         self.head = 0
         top: dict[int, list[Any]] = {}
         self.callees: dict[int, dict[int, list[Any]]] = {0: top}
-        self.stack: list[list[Any]] = [[0, 0, [0, 0, 0, 0, 0, top, 0, 0, 0, {}], 0]]
+        self.stack: list[list[Any]] = [[0, 0, [0, 0, 0, 0, 0, top, 0, 0, 0, {}, 0], 0]]
         self.notable: list[tuple[Any, ...]] = []
         self.unwound: list[tuple[Any, ...]] = []
         self.dropped = self.disordered = 0
@@ -73,7 +73,7 @@ class Lane:
         callees = self.callees.setdefault(caller, {})
         row = callees.get(number)
         if row is None:
-            row = callees[number] = [0, 0, 0, 0, 0, self.callees.setdefault(number, {}), number, caller, now, {}]
+            row = callees[number] = [0, 0, 0, 0, 0, self.callees.setdefault(number, {}), number, caller, now, {}, 0]
             self.woken()
         return row
 

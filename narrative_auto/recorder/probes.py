@@ -23,6 +23,7 @@ from narrative_auto.recorder.lane import (
     NOTABLE_LIMIT,
     NUMBER,
     RAISED,
+    RESUMED,
     ROW,
     RUNNING,
     SELF,
@@ -415,6 +416,7 @@ def probe_types(
                     if entry[LANE] != lane.number:
                         # Begun in another thread, whose totals may be folded away already: they go on here.
                         entry[ROW] = lane.row(entry[NUMBER], entry[ROW][CALLER], now)
+                    entry[ROW][RESUMED] += 1
                     lane.stack.append(entry)
             except RecursionError:
                 pass

@@ -16,6 +16,7 @@ from narrative_auto.recorder.lane import (
     NOTABLE_LIMIT,
     NUMBER,
     RAISED,
+    RESUMED,
     ROW,
     SELF,
     SITE,
@@ -208,7 +209,7 @@ class PureRecorder:
         if edge is None:
             edge = edges[key] = Edge(row[SITE], row[CALLER])
         calls, total, own, longest, raised = row[CALLS:CALLEES]
-        edge.add(calls, total, own, longest, raised, row[FIRST], dict(row[ERRORS]))
+        edge.add(calls, row[RESUMED], total, own, longest, raised, row[FIRST], dict(row[ERRORS]))
 
     def edges(self) -> list[Edge]:
         """Return the totals of every pair of caller and callee, in the order of their first calls."""
@@ -315,7 +316,7 @@ class PureRecorder:
         lane.wake = self._wake
         lane.head, lane.notable, lane.unwound, lane.dropped, lane.disordered = 0, [], [], 0, 0
         for row in lane.rows():
-            row[CALLS] = row[TOTAL] = row[SELF] = row[LONGEST] = row[RAISED] = 0
+            row[CALLS] = row[TOTAL] = row[SELF] = row[LONGEST] = row[RAISED] = row[RESUMED] = 0
             row[ERRORS].clear()
         for entry in lane.stack[1:]:
             entry[ROW][CALLS] += 1

@@ -9,6 +9,7 @@ class Edge:
     Attributes:
         site, caller: site numbers; the caller is 0 where no recorded function called it.
         calls: calls started.
+        resumed: how often a suspended call went on.
         total: ns from start to end; for generators the time in which they ran.
         own: ns in the function itself, without the recorded functions that it called.
         longest: ns of the longest call.
@@ -17,20 +18,29 @@ class Edge:
         first: ns of the monotonic clock when the first call started.
     """
 
-    __slots__ = ("caller", "calls", "errors", "first", "longest", "own", "raised", "site", "total")
+    __slots__ = ("caller", "calls", "errors", "first", "longest", "own", "raised", "resumed", "site", "total")
 
     def __init__(self, site: int, caller: int) -> None:
         self.site = site
         self.caller = caller
-        self.calls = self.total = self.own = self.longest = self.raised = 0
+        self.calls = self.resumed = self.total = self.own = self.longest = self.raised = 0
         self.first = 0
         self.errors: dict[str, int] = {}
 
     def add(
-        self, calls: int, total: int, own: int, longest: int, raised: int, first: int, errors: dict[str, int]
+        self,
+        calls: int,
+        resumed: int,
+        total: int,
+        own: int,
+        longest: int,
+        raised: int,
+        first: int,
+        errors: dict[str, int],
     ) -> None:
         """Take in what one lane saw of this edge."""
         self.calls += calls
+        self.resumed += resumed
         self.total += total
         self.own += own
         self.longest = max(self.longest, longest)
@@ -42,7 +52,9 @@ class Edge:
     def copy(self) -> Edge:
         """Return an edge with the same totals."""
         edge = Edge(self.site, self.caller)
-        edge.add(self.calls, self.total, self.own, self.longest, self.raised, self.first, self.errors)
+        edge.add(
+            self.calls, self.resumed, self.total, self.own, self.longest, self.raised, self.first, self.errors
+        )
         return edge
 
 

@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS totals (
     story_id TEXT NOT NULL, position INTEGER NOT NULL, site INTEGER NOT NULL, caller INTEGER NOT NULL,
     name TEXT NOT NULL, module TEXT, filename TEXT, line INTEGER, private INTEGER,
     calls INTEGER, total_seconds REAL, self_seconds REAL, longest_seconds REAL, raised INTEGER, errors TEXT,
-    exact INTEGER, PRIMARY KEY (story_id, position)
+    exact INTEGER, records INTEGER, PRIMARY KEY (story_id, position)
 );
 CREATE TABLE IF NOT EXISTS left_plain (story_id TEXT NOT NULL, module TEXT, function TEXT, reason TEXT);
 """
@@ -242,8 +242,8 @@ class SqliteStoryRenderer:
         )
         connection.executemany(
             "INSERT OR REPLACE INTO totals (story_id, position, site, caller, name, module, filename, line, private,"
-            " calls, total_seconds, self_seconds, longest_seconds, raised, errors, exact)"
-            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            " calls, total_seconds, self_seconds, longest_seconds, raised, errors, exact, records)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             [
                 _encodable(
                     event.story_id,
@@ -262,6 +262,7 @@ class SqliteStoryRenderer:
                     total.raised,
                     json.dumps(total.errors),
                     total.exact,
+                    total.records,
                 )
                 for position, total in enumerate(event.totals)
             ],

@@ -138,7 +138,7 @@ class StoredStories:
         """Return a story's totals, in the order of the first calls."""
         rows = self._query(
             "SELECT site, caller, name, module, filename, line, private, calls, total_seconds, self_seconds,"
-            " longest_seconds, raised, errors, exact FROM totals WHERE story_id=? ORDER BY position",
+            " longest_seconds, raised, errors, exact, records FROM totals WHERE story_id=? ORDER BY position",
             (story.story_id,),
         )
         totals = []

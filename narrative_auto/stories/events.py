@@ -126,6 +126,7 @@ class StageTotal:
         longest_seconds: of the longest call.
         errors: how many calls which exception type left.
         exact: every call is in it; False where the function was released for a time, to keep the budget.
+        records: what its calls wrote: two each, and two more for each time that a suspended one went on.
     """
 
     site: int
@@ -142,6 +143,7 @@ class StageTotal:
     raised: int
     errors: dict[str, int]
     exact: bool = True
+    records: int = 0
 
 
 @dataclass(slots=True)

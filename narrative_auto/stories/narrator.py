@@ -370,6 +370,7 @@ class Narrator:
                     edge.raised,
                     edge.errors,
                     edge.site not in sampled,
+                    2 * (edge.calls + edge.resumed),
                 )
             )
         return totals

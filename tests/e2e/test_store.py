@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,17 @@ def test_a_story_is_kept_and_shown(write: Write, tmp_path: Path) -> None:
     assert "×5" in shown
     assert "hunter2secret" not in shown
     assert max(map(len, shown.splitlines()[:1])) <= 80
+
+
+def test_what_each_function_s_calls_wrote_is_kept(write: Write, tmp_path: Path) -> None:
+    """Two records a call, two more for each time that a generator went on: together, all that were written."""
+    write("app.py", "def numbers():\n    yield 1\n    yield 2\ndef main():\n    return list(numbers())\nmain()\n")
+    narrative_run("--quiet", sys.executable, "app.py", cwd=tmp_path)
+    with closing(sqlite3.connect(tmp_path / ".narrative" / "stories.db")) as connection:
+        of_functions = dict(connection.execute("SELECT name, records FROM totals"))
+        written = connection.execute("SELECT records FROM stories").fetchone()[0]
+    assert of_functions == {"main": 2, "numbers": 6}
+    assert written == 8
 
 
 def test_the_folder_is_private(write: Write, tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ static int append_rows(PyObject *list, const Rows *rows) {
             if (errors == NULL)
                 return -1;
             PyObject *item = Py_BuildValue(
-                "(IIKKKKKKN)", row.site, row.caller, (unsigned long long)row.calls, (unsigned long long)row.total,
-                (unsigned long long)row.own, (unsigned long long)row.longest, (unsigned long long)row.raised,
+                "(IIKKKKKKKN)", row.site, row.caller, (unsigned long long)row.calls, (unsigned long long)row.resumed,
+                (unsigned long long)row.total, (unsigned long long)row.own, (unsigned long long)row.longest, (unsigned long long)row.raised,
                 (unsigned long long)row.first, errors
             );
             if (append(list, item) < 0)
