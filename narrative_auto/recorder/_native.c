@@ -1,7 +1,8 @@
 /* The compiled recorder. `narrative_auto/recorder/native.py` is its face; `pure.py` its twin in Python.
 
    clock.h: the time; box.h: memory that outlives the process; totals.h: what is counted; lane.h: a thread's memory;
-   suspended.h: calls that are in no thread; memory.h: all of it; describe.h: what the sites are; governor.h: what is
+   suspended.h: calls that are in no thread; memory.h: all of it; blocks.h and explicit.h: what
+   the program opens and closes itself; describe.h: what the sites are; governor.h: what is
    not recorded, to keep the budget; recorder.h: what a transition does; probe.h with patch.h and fill.h, and monitor.h
    with watched.h: how transitions come here, from rewritten code and from the interpreter; readers.h: how it is all
    read; dump.h: a copy of the black box on a signal; nap.h: how our own thread sleeps. This file: sites, threads,
@@ -16,6 +17,7 @@
 
 static PyTypeObject *recorder_type;
 
+#include "c/explicit.h"
 #include "c/fill.h"
 #include "c/monitor.h"
 #include "c/nap.h"
@@ -46,12 +48,14 @@ static int recorder_traverse(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(((Recorder *)self)->wake);
     Py_VISIT(((Recorder *)self)->described);
+    Py_VISIT(((Recorder *)self)->innermost);
     return 0;
 }
 
 static int recorder_clear(PyObject *self) {
     Py_CLEAR(((Recorder *)self)->wake);
     Py_CLEAR(((Recorder *)self)->described);
+    Py_CLEAR(((Recorder *)self)->innermost);
     return 0;
 }
 
@@ -79,6 +83,7 @@ static void recorder_dealloc(PyObject *self) {
         box_turn(recorder->suspended.slots, BLOCK_FREE);
     if (box_owner == recorder)
         box_owner = NULL;
+    free(recorder->blocks.slots);
     for (uint32_t at = 0; at < recorder->chunk_count; at++)
         free(recorder->chunks[at]);
     free(recorder->chunks);
@@ -286,6 +291,11 @@ static PyMethodDef recorder_methods[] = {
     {"silence", recorder_silence, METH_O, NULL},
     {"unsilence", recorder_unsilence, METH_O, NULL},
     {"note_all", recorder_note_all, METH_O, NULL},
+    {"follow", recorder_follow, METH_O, NULL},
+    {"enter_block", recorder_enter_block, METH_VARARGS, NULL},
+    {"leave_block", recorder_leave_block, METH_VARARGS, NULL},
+    {"suspend_block", recorder_suspend_block, METH_O, NULL},
+    {"resume_block", recorder_resume_block, METH_O, NULL},
     {"rows", recorder_rows, METH_NOARGS, NULL},
     {"take", recorder_take, METH_NOARGS, NULL},
     {"running", recorder_running, METH_NOARGS, NULL},

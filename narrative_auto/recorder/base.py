@@ -10,6 +10,7 @@ from narrative_auto.recorder.sites import FUNCTION, kind_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from contextvars import ContextVar
     from types import CodeType
     from typing import Any, Protocol
 
@@ -89,6 +90,39 @@ if TYPE_CHECKING:
 
         def mark(self, site: Site, name: str) -> None:
             """Give the site's stages a name; each of its calls becomes notable."""
+            ...
+
+        def follow(self, variable: ContextVar[Any]) -> None:
+            """Know in which variable a context has its innermost block."""
+            ...
+
+        def enter_block(self, site: Site, block: object, around: object) -> tuple[int, int, int, int] | None:
+            """Begin a block, `with stage(...):`, which is notable.
+
+            What the context's variable names is around what begins in that context: a block that is given here, the
+            first call of a thread or a task, a call right within another block.
+
+            Args:
+                site: of all blocks of that name.
+                block: what the variable will name; alive as long as the block is open.
+                around: the block around it, None for none.
+
+            Returns:
+                Its lane, its start (ns), and the site and start of the call around it (0 where that is a block, or
+                nothing); None where nothing is recorded.
+            """
+            ...
+
+        def leave_block(self, block: object, error: BaseException | None) -> None:
+            """End a block, if it is open; with an exception, if that has left it."""
+            ...
+
+        def suspend_block(self, block: object) -> None:
+            """Let what follows be outside an open block, until `resume_block`."""
+            ...
+
+        def resume_block(self, block: object) -> None:
+            """Let what follows be within a suspended block again."""
             ...
 
         # -- for readers

@@ -21,8 +21,11 @@ UNWOUND_LIMIT = 256
 # A row holds the totals of one edge (a site called from another) in one lane.
 CALLS, TOTAL, SELF, LONGEST, RAISED, CALLEES, SITE, CALLER, FIRST, ERRORS, RESUMED = range(11)
 
-# An entry of the shadow stack is a call that is running. The last four exist for what can be suspended.
-NUMBER, SINCE, ROW, BELOW, STARTED, RUNNING, AWAITS, LANE = range(8)
+# An entry of the shadow stack is a call that is running, or a block that is open. From the fifth on they exist for what
+# can be suspended, and for what the context says to be within another block than the stack; the last one for blocks.
+# WITHIN and LINKED are identities of blocks: of the innermost one that it is within (or is), and of the one that is its
+# caller in place of what is beneath it (None for none).
+NUMBER, SINCE, ROW, BELOW, STARTED, RUNNING, AWAITS, LANE, WITHIN, LINKED, BLOCK = range(11)
 
 
 class Lane:
@@ -33,6 +36,7 @@ class Lane:
         ring: the flight ring as 64-bit words, two a record.
         head: the word at which the next record goes; counts on for ever, so `head // 2` is the number of records.
         stack: the calls that are running, a sentinel below them.
+        blocks: the entries of open blocks, of all lanes, by the identities of the blocks.
         callees: per caller's site the rows of what it called.
         notable: finished calls, as `NotableCall` describes them.
         unwound: calls left by exceptions, as `PureRecorder.unwound` describes them.
@@ -42,6 +46,7 @@ class Lane:
     """
 
     __slots__ = (
+        "blocks",
         "callees",
         "disordered",
         "dropped",
@@ -55,8 +60,15 @@ class Lane:
         "wake",
     )
 
-    def __init__(self, number: int, records: int, wake: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        number: int,
+        records: int,
+        wake: Callable[[], object] | None = None,
+        blocks: dict[int, list[Any]] | None = None,
+    ) -> None:
         self.number = number
+        self.blocks = {} if blocks is None else blocks
         self.ring = memoryview(bytearray(records * WORDS_PER_RECORD * 8)).cast("Q")
         self.mask = records * WORDS_PER_RECORD - 1
         self.head = 0

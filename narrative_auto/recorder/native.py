@@ -77,11 +77,11 @@ class NativeRecorder(_native.Recorder):
     def edges(self) -> list[Edge]:
         """Return the totals of every pair of caller and callee, in the order of their first calls."""
         edges: dict[tuple[int, int], Edge] = {}
-        for site, caller, *counted in self.rows():
+        for site, caller, calls, resumed, total, own, longest, raised, first, errors in self.rows():
             edge = edges.get((caller, site))
             if edge is None:
                 edge = edges[caller, site] = Edge(site, caller)
-            edge.add(*counted)
+            edge.add(calls, resumed, total, own, longest, raised, first, errors)
         return sorted((edge for edge in edges.values() if edge.calls), key=lambda edge: edge.first)
 
     def drain(self) -> tuple[list[NotableCall], int]:

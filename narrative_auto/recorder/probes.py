@@ -12,46 +12,20 @@ from __future__ import annotations
 import sys
 import time
 
-from narrative_auto.recorder.lane import (
-    AWAITS,
-    BELOW,
-    CALLER,
-    CALLS,
-    ERRORS,
-    LANE,
-    LONGEST,
-    NOTABLE_LIMIT,
-    NUMBER,
-    RAISED,
-    RESUMED,
-    ROW,
-    RUNNING,
-    SELF,
-    SINCE,
-    STARTED,
-    SUSPENDED_LIMIT,
-    TOTAL,
-    UNWOUND_LIMIT,
-)
+from narrative_auto.recorder.calls import end, note, pop, resume, suspend, take, write
+from narrative_auto.recorder.lane import AWAITS, BLOCK, NUMBER, RESUMED, ROW, SINCE, STARTED, SUSPENDED_LIMIT
 from narrative_auto.recorder.layout import RESUME, RETURN, START, UNWIND, YIELD
 from narrative_auto.recorder.sites import COROUTINE, Site
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
     from typing import Any
 
+    from narrative_auto.recorder.blocks import Blocks
     from narrative_auto.recorder.lane import Lane
 
-NOT_FAILURES = (StopIteration, StopAsyncIteration, GeneratorExit, SystemExit)
-"""Exceptions that end a call without being a failure; `asyncio.CancelledError`, seldom imported, is another."""
-
-# A metaclass may override these attributes, not what reads them here.
-_type_name: Any = type.__dict__["__name__"].__get__
-_type_order: Any = type.__dict__["__mro__"].__get__
 _issubclass = issubclass
-_type_members: Any = type.__dict__["__dict__"].__get__
 
 
 class SilentProbe(bytearray):
@@ -79,146 +53,8 @@ class SilentProbe(bytearray):
         return (tuple, ())
 
 
-def started_at(entry: list[Any]) -> int:
-    """Return when an entry's call started (ns); entries of plain functions are shorter."""
-    started: int = entry[STARTED] if len(entry) > STARTED else entry[SINCE]
-    return started
-
-
-def lane_of(entry: list[Any], lane: Lane) -> int:
-    """Return the number of the lane in which an entry's call started: a generator may end in another."""
-    number: int = entry[LANE] if len(entry) > STARTED else lane.number
-    return number
-
-
-def _is_failure(kind: type) -> bool:
-    if _issubclass(kind, NOT_FAILURES):
-        return False
-    if _issubclass(kind, Exception):
-        return True
-    return not any(
-        _type_name(one) == "CancelledError" and _type_members(one).get("__module__") == "asyncio.exceptions"
-        for one in _type_order(kind)
-    )
-
-
-def _find(lane: Lane, number: int) -> list[Any] | None:
-    """Pop and return the innermost entry of a site, with all that was left above it without an exit."""
-    stack = lane.stack
-    for depth in range(len(stack) - 1, 0, -1):
-        if stack[depth][NUMBER] == number:
-            entry = stack[depth]
-            lane.disordered += len(stack) - depth - 1
-            del stack[depth:]
-            return entry
-    return None
-
-
-def _note(lane: Lane, entry: list[Any], now: int, running: int, error: str) -> None:
-    """Queue a finished call as notable."""
-    if lane.wake is not None:
-        lane.woken()
-    if len(lane.notable) >= NOTABLE_LIMIT:
-        lane.dropped += 1
-        return
-    lane.notable.append(
-        (
-            entry[NUMBER],
-            entry[ROW][CALLER],
-            lane_of(entry, lane),
-            started_at(entry),
-            now,
-            running,
-            error,
-            started_at(lane.stack[-1]),
-        )
-    )
-
-
-def _unwind(lane: Lane, entry: list[Any], now: int, identity: int, kind: type) -> str:
-    """Remember that an exception left a call; return its type's name, or "" if it is no failure."""
-    row = entry[ROW]
-    lane.unwound.append((identity, entry[NUMBER], started_at(entry), now))
-    if len(lane.unwound) > 2 * UNWOUND_LIMIT:
-        del lane.unwound[:UNWOUND_LIMIT]
-    if not _is_failure(kind):
-        return ""
-    name: str = _type_name(kind)
-    row[RAISED] += 1
-    row[ERRORS][name] = row[ERRORS].get(name, 0) + 1
-    return name
-
-
-def _resynchronise(stack: list[list[Any]], number: int, frame: FrameType) -> None:
-    """Take entries off that a RecursionError left behind: at the very bottom a probe cannot be called to report it.
-
-    Looked at where at most two entries of the site are left, so that a deep recursion is not walked at each level.
-    """
-    left = 0
-    while left < len(stack) - 1 and stack[-1 - left][NUMBER] == number:
-        left += 1
-        if left > 2:
-            return
-    caller = frame.f_back
-    while caller is not None and left:
-        left -= caller.f_code is frame.f_code
-        caller = caller.f_back
-    if left:
-        del stack[-left:]
-
-
-def _end(
-    lane: Lane,
-    probe: SilentProbe,
-    entry: list[Any] | None,
-    now: int,
-    identity: int = 0,
-    kind: type | None = None,
-    frame: FrameType | None = None,
-) -> None:
-    """Account for the end of a call that failed, or that could have been suspended; its entry has been popped.
-
-    Args:
-        lane, probe, entry: whose end it is; the entry is None if it was not the innermost one.
-        now: ns.
-        identity, kind: of the exception that left the call, its type None for a return.
-        frame: the frame that is being left by an exception.
-    """
-    write(lane, now, probe.word)
-    stack = lane.stack
-    if entry is None:
-        entry = _find(lane, probe.number)
-    if entry is None:
-        return
-    row = entry[ROW]
-    segment = now - entry[SINCE]
-    row[SELF] += segment - entry[BELOW]
-    stack[-1][BELOW] += segment
-    duration = running = segment
-    if len(entry) > STARTED:
-        running += entry[RUNNING]
-        # While a coroutine awaits it is at work for whoever awaits it; a generator between two values is not.
-        duration = now - entry[STARTED] if entry[AWAITS] else running
-    row[TOTAL] += duration
-    if duration > row[LONGEST]:
-        row[LONGEST] = duration
-    name = _unwind(lane, entry, now, identity, kind) if kind is not None else ""
-    if kind is RecursionError and frame is not None:
-        _resynchronise(stack, probe.number, frame)
-    if name or row[CALLS] == 1 or duration >= probe.limit:
-        _note(lane, entry, now, running, name)
-
-
-def write(lane: Lane, now: int, word: int) -> None:
-    """Put one record into the lane's ring."""
-    at = lane.head & lane.mask
-    lane.ring[at] = now
-    lane.ring[at + 1] = word
-    lane.head += 2
-
-
 def probe_types(
-    local: Any, open_lane: Callable[[], Lane], suspended: dict[int, list[Any]], depth: int
+    local: Any, open_lane: Callable[[], Lane], suspended: dict[int, list[Any]], blocks: Blocks, depth: int
 ) -> dict[bool, dict[int, Any]]:
     """Make the probes' classes for one recorder: {whether the function can be suspended: {transition: class}}.
 
@@ -229,11 +65,13 @@ def probe_types(
         local: thread-local storage, with the thread's `lane` once it has one.
         open_lane: gives the thread its lane.
         suspended: the entries of suspended activations by the identity of their frames.
+        blocks: those that are open.
         depth: how many frames above the function a probe runs: 1 where the function's own code asks it, 2 where an
             engine's callback does.
     """
     clock = time.perf_counter_ns
     frame = sys._getframe  # noqa: SLF001 - the identity of an activation
+    known, carried = blocks.known, blocks.carried
 
     class StartProbe(SilentProbe):
         __slots__ = ()
@@ -258,6 +96,8 @@ def probe_types(
                     row = lane.row(number, caller[0], now)
                 row[0] += 1  # CALLS
                 stack.append([number, now, row, 0])
+                if known and (len(caller) > BLOCK or len(stack) == 2):
+                    blocks.link(lane)
             except RecursionError:
                 pass
             return True
@@ -270,8 +110,12 @@ def probe_types(
                 super().__bool__()
                 lane = local.lane
                 entry = lane.stack[-1]
-                if entry[NUMBER] == self.number and len(entry) == STARTED:
-                    entry += (entry[SINCE], 0, self.site.kind == COROUTINE, lane.number)
+                if entry[NUMBER] == self.number and len(entry) <= BLOCK:
+                    if len(entry) == STARTED:
+                        entry += (entry[SINCE], 0, False, lane.number, 0, None)
+                    entry[AWAITS] = self.site.kind == COROUTINE
+                    if known:
+                        blocks.link(lane)
             except RecursionError:
                 pass
             return True
@@ -290,9 +134,10 @@ def probe_types(
                 if entry[0] == self.number:
                     del stack[-1]  # before anything that may fail at the end of the interpreter's stack
                 else:
-                    entry = _find(lane, self.number)
-                    if entry is None:
-                        return True
+                    now = clock()
+                    write(lane, now, self.word)
+                    end(lane, self.number, self.limit, None, now)
+                    return True
                 now = clock()
                 head = lane.head
                 at = head & lane.mask
@@ -307,7 +152,7 @@ def probe_types(
                 if duration > row[3]:  # LONGEST
                     row[3] = duration
                 if duration >= self.limit or row[0] == 1:
-                    _note(lane, entry, now, duration, "")
+                    note(lane, entry, now, duration, "")
             except RecursionError:
                 pass
             return True
@@ -321,12 +166,9 @@ def probe_types(
                     lane = local.lane
                 except AttributeError:
                     return True
-                entry = lane.stack[-1]
-                if entry[0] == self.number:
-                    del lane.stack[-1]
-                else:
-                    entry = None
-                _end(lane, self, entry, clock())
+                now = clock()
+                write(lane, now, self.word)
+                end(lane, self.number, self.limit, pop(lane, self.number), now)
             except RecursionError:
                 pass
             return True
@@ -343,12 +185,10 @@ def probe_types(
                     return False
                 kind = type(error)  # isinstance would ask the exception for its __class__
                 if _issubclass(kind, BaseException):
-                    entry = lane.stack[-1]
-                    if entry[0] == self.number:
-                        del lane.stack[-1]
-                    else:
-                        entry = None
-                    _end(lane, self, entry, clock(), id(error), kind, frame(depth))
+                    entry = pop(lane, self.number)
+                    now = clock()
+                    write(lane, now, self.word)
+                    end(lane, self.number, self.limit, entry, now, id(error), kind, frame(depth))
             except RecursionError:
                 pass
             return self is error
@@ -360,12 +200,10 @@ def probe_types(
                     lane = local.lane
                 except AttributeError:
                     return
-                entry = lane.stack[-1]
-                if entry[0] == self.number:
-                    del lane.stack[-1]
-                else:
-                    entry = None
-                _end(lane, self, entry, clock(), identity, kind, frame(depth))
+                entry = pop(lane, self.number)
+                now = clock()
+                write(lane, now, self.word)
+                end(lane, self.number, self.limit, entry, now, identity, kind, frame(depth))
             except RecursionError:
                 pass
 
@@ -378,20 +216,20 @@ def probe_types(
                     lane = local.lane
                 except AttributeError:
                     return True
-                stack = lane.stack
-                entry = stack[-1]
-                if entry[0] == self.number:
-                    del stack[-1]
-                else:
-                    entry = _find(lane, self.number)
+                entry = pop(lane, self.number)
+                above: list[list[Any]] = []
                 now = clock()
                 write(lane, now, self.word)
+                if entry is None:
+                    entry, above = take(lane, self.number, now)
                 if entry is not None:
-                    segment = now - entry[SINCE]
-                    entry[ROW][SELF] += segment - entry[BELOW]
-                    entry[RUNNING] += segment
-                    stack[-1][BELOW] += segment
+                    suspend(lane, entry, now)
                     suspended[id(frame(depth))] = entry
+                    if above and entry[AWAITS]:
+                        carried[id(frame(depth))] = above
+                    else:  # what a generator has opened stays open for whoever takes its values
+                        for block in above:
+                            resume(lane, block, now)
                     if len(suspended) > SUSPENDED_LIMIT:
                         suspended.pop(next(iter(suspended), 0), None)
             except RuntimeError:  # RecursionError is one; and another thread may change the dictionary just then
@@ -411,13 +249,10 @@ def probe_types(
                 write(lane, now, self.word)
                 entry = suspended.pop(id(frame(depth)), None)
                 if entry is not None:
-                    entry[SINCE] = now
-                    entry[BELOW] = 0
-                    if entry[LANE] != lane.number:
-                        # Begun in another thread, whose totals may be folded away already: they go on here.
-                        entry[ROW] = lane.row(entry[NUMBER], entry[ROW][CALLER], now)
+                    resume(lane, entry, now)
                     entry[ROW][RESUMED] += 1
-                    lane.stack.append(entry)
+                    for block in carried.pop(id(frame(depth)), ()) if carried else ():
+                        resume(lane, block, now)
             except RecursionError:
                 pass
             return True

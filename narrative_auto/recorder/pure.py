@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import _thread
+import itertools
 
 from narrative_auto.recorder.base import BY_CALLBACK, IN_CODE, bind_copies
+from narrative_auto.recorder.blocks import Blocks
+from narrative_auto.recorder.calls import caller_of, lane_of, started_at
 from narrative_auto.recorder.lane import (
     CALLEES,
     CALLER,
@@ -36,7 +39,7 @@ from narrative_auto.recorder.layout import (
     WORDS_PER_RECORD,
     YIELD,
 )
-from narrative_auto.recorder.probes import SilentProbe, lane_of, probe_types, started_at
+from narrative_auto.recorder.probes import SilentProbe, probe_types
 from narrative_auto.recorder.readings import Edge, NotableCall, OpenCall
 from narrative_auto.recorder.sites import FUNCTION, GENERATOR, Site, SiteTable
 
@@ -108,9 +111,12 @@ class PureRecorder:
         self._local = _thread._local()  # noqa: SLF001 - threading.local without importing threading
         self._suspended: dict[int, list[Any]] = {}
         self._silenced: dict[int, type] = {}
+        self._blocks = Blocks()
         self._probes = {
-            depth: probe_types(self._local, self.open_lane, self._suspended, depth) for depth in (IN_CODE, BY_CALLBACK)
+            depth: probe_types(self._local, self.open_lane, self._suspended, self._blocks, depth)
+            for depth in (IN_CODE, BY_CALLBACK)
         }
+        self.follow = self._blocks.follow
 
     def probes(self, site: Site, transitions: Iterable[int], depth: int = IN_CODE) -> list[Any]:
         """Return the probes that report some transitions at `site`, in their order.
@@ -156,6 +162,29 @@ class PureRecorder:
         for probe in site.probes:
             probe.limit = 0
 
+    def enter_block(self, site: Site, block: object, around: object) -> tuple[int, int, int, int] | None:
+        """Begin a block, `with stage(...):`, which is notable."""
+        lane = self._lane_here() or self.open_lane()
+        return self._blocks.enter(lane, site.number, block, around) if lane.number else None
+
+    def leave_block(self, block: object, error: BaseException | None) -> None:
+        """End a block, if it is open; with an exception, if that has left it."""
+        lane = self._lane_here() or self.open_lane()
+        if lane.number:
+            self._blocks.leave(lane, list(self._lanes), block, error)
+
+    def suspend_block(self, block: object) -> None:
+        """Let what follows be outside an open block, until `resume_block`."""
+        lane = self._lane_here()
+        if lane is not None:
+            self._blocks.suspend(lane, block)
+
+    def resume_block(self, block: object) -> None:
+        """Let what follows be within a suspended block again."""
+        lane = self._lane_here() or self.open_lane()
+        if lane.number:
+            self._blocks.resume(lane, block)
+
     def mute_thread(self) -> None:
         """Record nothing of the calling thread: it is one of ours."""
         self._local.lane = Lane(0, 2)
@@ -166,7 +195,7 @@ class PureRecorder:
             self._lane_count += 1
             number = self._lane_count
         records = CROWD_RING_RECORDS if len(self._lanes) >= CROWD else THREAD_RING_RECORDS
-        lane = Lane(number, RING_RECORDS if number == 1 else records, self._wake)
+        lane = Lane(number, RING_RECORDS if number == 1 else records, self._wake, self._blocks.known)
         self._lanes.append(lane)
         self._local.lane = lane
         self._local.retiring = _Retiring(self._retire, lane)
@@ -257,13 +286,14 @@ class PureRecorder:
         """Return the calls that are running in any thread, outermost first within a lane, then the suspended ones."""
         calls = []
         for lane in list(self._lanes):
-            caller_started = 0
-            for depth, entry in enumerate(lane.stack[1:]):
-                started = started_at(entry)
-                calls.append(OpenCall(entry[NUMBER], lane_of(entry, lane), started, depth, caller_started))
-                caller_started = started
-        for entry in list(self._suspended.values()):
-            calls.append(OpenCall(entry[NUMBER], entry[LANE], entry[STARTED], 0, 0))  # noqa: PERF401 - as above
+            stack = list(lane.stack)
+            for depth, (beneath, entry) in enumerate(itertools.pairwise(stack)):
+                caller = caller_of(entry, beneath, lane.blocks)
+                around = (caller[NUMBER], lane_of(caller, lane), started_at(caller))
+                calls.append(OpenCall(entry[NUMBER], lane_of(entry, lane), started_at(entry), depth, *around))
+        carried = [block for blocks in list(self._blocks.carried.values()) for block in blocks]
+        for entry in [*list(self._suspended.values()), *carried]:
+            calls.append(OpenCall(entry[NUMBER], entry[LANE], entry[STARTED], 0, entry[ROW][CALLER], 0, 0))  # noqa: PERF401 - as above
         return calls
 
     def last_records(self, number: int, count: int) -> list[tuple[int, int, int]]:

@@ -52,9 +52,7 @@ class Edge:
     def copy(self) -> Edge:
         """Return an edge with the same totals."""
         edge = Edge(self.site, self.caller)
-        edge.add(
-            self.calls, self.resumed, self.total, self.own, self.longest, self.raised, self.first, self.errors
-        )
+        edge.add(self.calls, self.resumed, self.total, self.own, self.longest, self.raised, self.first, self.errors)
         return edge
 
 
@@ -67,13 +65,22 @@ class NotableCall:
         started, ended: ns of the monotonic clock.
         running: ns that it ran itself, its awaiting apart; the same as its duration for a plain function.
         error: the exception's type name, or "" for a call that returned.
-        caller_started: when the calling stage started, which identifies it within the lane; 0 for none.
+        caller_lane, caller_started: where and when the calling stage started, which identify it; 0 for none.
     """
 
-    __slots__ = ("caller", "caller_started", "ended", "error", "lane", "running", "site", "started")
+    __slots__ = ("caller", "caller_lane", "caller_started", "ended", "error", "lane", "running", "site", "started")
 
     def __init__(
-        self, site: int, caller: int, lane: int, started: int, ended: int, running: int, error: str, caller_started: int
+        self,
+        site: int,
+        caller: int,
+        lane: int,
+        started: int,
+        ended: int,
+        running: int,
+        error: str,
+        caller_lane: int,
+        caller_started: int,
     ) -> None:
         self.site = site
         self.caller = caller
@@ -82,17 +89,28 @@ class NotableCall:
         self.ended = ended
         self.running = running
         self.error = error
+        self.caller_lane = caller_lane
         self.caller_started = caller_started
 
 
 class OpenCall:
-    """A call that has started and not ended, as another thread sees it."""
+    """A call that has started and not ended, as another thread sees it.
 
-    __slots__ = ("caller_started", "depth", "lane", "site", "started")
+    Attributes:
+        site, lane, started: as of a `NotableCall`.
+        depth: how many calls are below it on the lane's stack.
+        caller, caller_lane, caller_started: as of a `NotableCall`; of a suspended call the site alone is known.
+    """
 
-    def __init__(self, site: int, lane: int, started: int, depth: int, caller_started: int) -> None:
+    __slots__ = ("caller", "caller_lane", "caller_started", "depth", "lane", "site", "started")
+
+    def __init__(
+        self, site: int, lane: int, started: int, depth: int, caller: int, caller_lane: int, caller_started: int
+    ) -> None:
         self.site = site
         self.lane = lane
         self.started = started
         self.depth = depth
+        self.caller = caller
+        self.caller_lane = caller_lane
         self.caller_started = caller_started

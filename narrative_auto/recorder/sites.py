@@ -15,6 +15,7 @@ PARTS = 5
 """Of a site's description."""
 
 FUNCTION, GENERATOR, COROUTINE, ASYNC_GENERATOR = "function", "generator", "coroutine", "async generator"
+BLOCK = "block"
 
 _CO_GENERATOR = 0x20
 _CO_COROUTINE = 0x80
@@ -45,7 +46,7 @@ class Site:
         qualname: the function's `__qualname__`.
         name: the stage's name; the qualified name unless the program gave it one.
         filename, line: where the function is defined.
-        kind: "function", "generator", "coroutine" or "async generator".
+        kind: "function", "generator", "coroutine" or "async generator"; "block" for the explicit stages of one name.
         marked: the program gave it a name of its own, so each of its calls is notable.
         released: it reports nothing any more.
         probes: those of the pure recorder that report here.
@@ -81,9 +82,9 @@ class Site:
 
     @property
     def is_private(self) -> bool:
-        """Whether the function's own name starts with an underscore, `__init__` and `__call__` apart."""
+        """Whether a function's own name starts with an underscore, `__init__` and `__call__` apart."""
         own = self.qualname.rpartition(".")[2]
-        return own.startswith("_") and not (own.startswith("__") and own.endswith("__"))
+        return self.kind != BLOCK and own.startswith("_") and not (own.startswith("__") and own.endswith("__"))
 
 
 def site_in(code: CodeType) -> Site | None:

@@ -11,12 +11,14 @@ from narrative_auto.stories.ticker import Ticker
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import ContextVar
     from datetime import datetime
     from typing import Any
 
     from narrative_auto.recorder.base import Recorder
     from narrative_auto.recorder.readings import NotableCall, OpenCall
     from narrative_auto.stories.events import StageTotal
+    from narrative_auto.stories.recorded import RecordedBlocks
 
 INTERVAL = 0.25
 """Seconds between two looks at the recorder."""
@@ -29,12 +31,13 @@ PER_SECOND = 2_000
 """Notable stages that are told one by one; the rest is folded into the totals."""
 
 
-_of_process: list[Narrator] = []
+of_process: list[Narrator] = []
+"""Who tells the story of this process, where it has one."""
 
 
 def process_story() -> Narrator | None:
     """Return who tells the story of this process; None where it has none."""
-    return _of_process[-1] if _of_process else None
+    return of_process[-1] if of_process else None
 
 
 class Narrator:
@@ -87,11 +90,24 @@ class Narrator:
         self._second = (0, 0)
         self._site_second: dict[int, int] = {}
         self._completed = 0
+        self._blocks: RecordedBlocks | None = None
         self.ticker = Ticker(recorder.mute_thread, self._work, INTERVAL, recorder.new_nap)
 
     def tell_of_process(self) -> None:
         """Become the story in which the outermost stories of the program are entered."""
-        _of_process[:] = [self]
+        of_process[:] = [self]
+
+    def blocks(self, innermost: ContextVar[Any]) -> RecordedBlocks:
+        """Return where the explicit stories and stages of the process are recorded.
+
+        Args:
+            innermost: the variable in which a context has its innermost one.
+        """
+        if self._blocks is None:
+            from narrative_auto.stories.recorded import RecordedBlocks
+
+            self._blocks = RecordedBlocks(self.recorder, innermost)
+        return self._blocks
 
     def _work(self) -> bool:
         guarded("letting released functions report again", self._sample)
@@ -151,35 +167,32 @@ class Narrator:
 
     def _deliver_open(self, calls: list[OpenCall]) -> None:
         now = time.perf_counter_ns()
-        caller = 0
         for call in calls:
-            caller = caller if call.depth else 0
             key = (call.lane, call.started, call.site)
             if key not in self._announced and now - call.started >= self._min_duration:
-                self._announce(key, caller, call.caller_started)
-            caller = call.site
+                self._announce(key, call)
 
-    def _announce(self, key: tuple[int, int, int], caller: int, caller_started: int) -> None:
+    def _announce(self, key: tuple[int, int, int], call: OpenCall | NotableCall) -> None:
         """Deliver the `StageStarted` of a call."""
-        lane, started, site = key
+        _, started, site = key
         index = self._announced[key] = self._index
         self._index += 1
         if not self._is_heard():
             return
         from narrative_auto.stories.events import StageStarted
 
-        common = self._common(caller, lane, started, caller_started)
+        common = self._common(call)
         self._deliver(StageStarted(self.story_id, self._name(site), self.moment(started), index, **common))
 
-    def _common(self, caller: int, lane: int, started: int, caller_started: int) -> dict[str, Any]:
+    def _common(self, call: OpenCall | NotableCall) -> dict[str, Any]:
         """Return the fields that all events of one stage have; a stage is known by its lane and its start."""
         return {
-            "parent_stage_name": self._name(caller) or None,
+            "parent_stage_name": self._name(call.caller) or None,
             "story_name": self.story_name,
             "root_story_id": self.root_story_id,
-            "stage_id": f"{lane}-{started}",
-            "parent_stage_id": f"{lane}-{caller_started}" if caller_started else "",
-            "lane": lane,
+            "stage_id": f"{call.lane}-{call.started}",
+            "parent_stage_id": f"{call.caller_lane}-{call.caller_started}" if call.caller_started else "",
+            "lane": call.lane,
         }
 
     def _name(self, site: int) -> str:
@@ -209,14 +222,14 @@ class Narrator:
     def _deliver_finished(self, call: NotableCall) -> None:
         key = (call.lane, call.started, call.site)
         if key not in self._announced:
-            self._announce(key, call.caller, call.caller_started)
+            self._announce(key, call)
         self._completed += not call.error
         if not self._is_heard():
             del self._announced[key]
             return
         from narrative_auto.stories.events import StageCompleted, StageFailed
 
-        common = self._common(call.caller, call.lane, call.started, call.caller_started)
+        common = self._common(call)
         common["stage_index"] = self._announced.pop(key)
         common["running_seconds"] = call.running / 1e9
         name, ended, duration = self._name(call.site), self.moment(call.ended), (call.ended - call.started) / 1e9

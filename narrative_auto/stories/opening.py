@@ -13,8 +13,12 @@ from narrative_auto.stories.runtime import (
     active_story,
     current,
     default_renderers,
+    enter,
     give_back,
     is_failure,
+    leave,
+    resume,
+    suspend,
     take,
 )
 
@@ -116,6 +120,7 @@ class story:  # noqa: N801 - it is used as a function: `with story("Import"):`
             total_stages=self._total_stages,
             dry_run=bool(self._given("dry_run", parent)),
         )
+        runtime.place = enter(runtime, runtime.around)
         self._runtime = runtime
         self._token = take(runtime)
         return runtime
@@ -126,21 +131,25 @@ class story:  # noqa: N801 - it is used as a function: `with story("Import"):`
             self._innermost = current.get()
             give_back(self._token)
             self._token = None
+            if self._runtime is not None:
+                suspend(self._runtime)
 
     def resume(self) -> None:
         """Let the context be where it was inside."""
         if self._runtime is not None:
+            resume(self._runtime)
             self._token = take(self._runtime)
             if self._innermost is not None:
                 take(self._innermost)
 
-    def _end(self) -> StoryRuntime | None:
+    def _end(self, error: BaseException | None = None) -> StoryRuntime | None:
         runtime, self._runtime = self._runtime, None
         token, self._token = self._token, None
         if token is not None:
             give_back(token)
         if runtime is not None:
             runtime.has_ended = True
+            leave(runtime, error)
         return runtime
 
     def __enter__(self) -> StoryRuntime:
@@ -155,7 +164,7 @@ class story:  # noqa: N801 - it is used as a function: `with story("Import"):`
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """End the story; the exception goes on."""
-        runtime = self._end()
+        runtime = self._end(error)
         if runtime is None:
             return
         if error is None:
@@ -186,7 +195,7 @@ class story:  # noqa: N801 - it is used as a function: `with story("Import"):`
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         """End the story; the exception goes on. Cancelled meanwhile, it tells the rest without waiting."""
-        runtime = self._end()
+        runtime = self._end(error)
         if runtime is None:
             return
         left: list[Any] = []

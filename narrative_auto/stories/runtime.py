@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from narrative_auto.errors import guarded, shielded
+from narrative_auto.errors import guarded, guarded_within, shielded
 from narrative_auto.failures.config import FailureDiagnosticsConfig, effective_diagnostics_mode
 from narrative_auto.stories.events import StoryCompleted, StoryStarted
 from narrative_auto.stories.narrator import process_story
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from narrative_auto.failures.redaction import Redactor
     from narrative_auto.stories.delivery import Outlet
     from narrative_auto.stories.events import FailureOccurred
+    from narrative_auto.stories.recorded import Place
     from narrative_auto.stories.stages import StageRecord
     from narrative_auto.stories.timeline import TimelineLine
 
@@ -75,6 +76,35 @@ def give_back(token: Token[Any]) -> None:
         pass
     finally:
         del kept
+
+
+def enter(block: StageRecord | StoryRuntime, around: object) -> Place | None:
+    """Let a story or stage begin in the recorder of this process; return where, None without a recorder."""
+    narrator = process_story()
+    if narrator is None:
+        return None
+    return guarded_within("recording explicit stages", narrator.blocks(current).enter, block, around)
+
+
+def leave(block: StageRecord | StoryRuntime, error: BaseException | None = None) -> None:
+    """Let it end there; with an exception, if that has left it."""
+    narrator = process_story()
+    if narrator is not None and block.place is not None:
+        guarded_within("recording explicit stages", narrator.recorder.leave_block, block, error)
+
+
+def suspend(block: StageRecord | StoryRuntime) -> None:
+    """Let what follows be outside it there, until `resume`."""
+    narrator = process_story()
+    if narrator is not None and block.place is not None:
+        guarded_within("recording explicit stages", narrator.recorder.suspend_block, block)
+
+
+def resume(block: StageRecord | StoryRuntime) -> None:
+    """Let what follows be inside it again."""
+    narrator = process_story()
+    if narrator is not None and block.place is not None:
+        guarded_within("recording explicit stages", narrator.recorder.resume_block, block)
 
 
 def default_renderers() -> Sequence[Any]:
@@ -132,6 +162,7 @@ class StoryRuntime:
             nobody said.
         dry_run: exceptions that leave a stage go no further.
         diagnostics: how much is said of a failure.
+        place: where it is in the recorder of the process; None where it is not.
         story, line, around, has_ended: itself, the line above all of its timeline, what it was entered in, whether it
             is over: what a stage finds around it has these.
     """
@@ -172,6 +203,7 @@ class StoryRuntime:
         self.story = self
         self.around = innermost_open()
         self.has_ended = False
+        self.place: Place | None = None
         self._left: deque[tuple[int, int, tuple[int, int], str]] = deque(maxlen=KEPT_FAILURES)
 
     @property

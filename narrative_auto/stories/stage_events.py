@@ -37,7 +37,7 @@ _FIELDS: dict[str, Any] = {
     "parent_stage_name": _field(lambda record: record.parent_stage_name),
     "stage_id": _field(lambda record: record.stage_id),
     "parent_stage_id": _field(lambda record: record.parent_stage_id),
-    "lane": _field(lambda _: 0),
+    "lane": _field(lambda record: record.lane),
 }
 
 

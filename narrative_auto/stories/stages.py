@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 from narrative_auto.errors import shielded
 from narrative_auto.stories.events import StageCompleted, StageFailed
-from narrative_auto.stories.runtime import current, give_back, innermost_open, is_failure, take
+from narrative_auto.stories.narrator import of_process, process_story
+from narrative_auto.stories.runtime import (
+    current,
+    enter,
+    give_back,
+    innermost_open,
+    is_failure,
+    leave,
+    resume,
+    suspend,
+    take,
+)
 from narrative_auto.stories.stage_events import completed, started
 
 if TYPE_CHECKING:
@@ -15,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
+    from narrative_auto.stories.recorded import Place
     from narrative_auto.stories.runtime import StoryRuntime
     from narrative_auto.stories.timeline import TimelineLine
 
@@ -29,6 +41,7 @@ class StageRecord:
         story: whose it is; None before it begins.
         line: where it counts in the story's timeline.
         around, has_ended: what it was opened in, and whether it is over.
+        place: where it is in the recorder of the process; None where it is not.
     """
 
     completed = failed = False
@@ -37,6 +50,7 @@ class StageRecord:
     line: TimelineLine | None = None
     has_ended = False
     around: StageRecord | StoryRuntime | None = None
+    place: Place | None = None
     _began = _ended = 0
 
     def __init__(self, name: str) -> None:
@@ -50,13 +64,22 @@ class StageRecord:
     @property
     def stage_id(self) -> str:
         """What it is known by in events; "" before it begins."""
+        if self.place is not None:
+            return f"{self.place[0]}-{self.place[1]}"
         return f"{self.story.story_id[:8]}-{self.stage_index}" if self.story is not None else ""
 
     @property
     def parent_stage_id(self) -> str:
-        """That of the stage around it; "" for an outermost one."""
+        """That of the stage around it, an automatic one in an instrumented process; "" for an outermost one."""
+        if self.place is not None and self.place[2]:
+            return f"{self.place[0]}-{self.place[3]}"
         parent = self._parent
         return parent.stage_id if parent is not None else ""
+
+    @property
+    def lane(self) -> int:
+        """The number of its thread in the recorder of the process; 0 where it is not recorded."""
+        return self.place[0] if self.place is not None else 0
 
     @property
     def started_at(self) -> datetime | None:
@@ -75,7 +98,10 @@ class StageRecord:
 
     @property
     def parent_stage_name(self) -> str | None:
-        """The stage around it; None for an outermost one."""
+        """The stage around it, an automatic one in an instrumented process; None for an outermost one."""
+        narrator = process_story() if self.place is not None and self.place[2] else None
+        if narrator is not None and self.place is not None:
+            return narrator.recorder.sites[self.place[2]].name
         parent = self._parent
         return parent.name if parent is not None else None
 
@@ -111,6 +137,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
             around = innermost_open()
             if around is None:
                 if self._optional:
+                    self.place = enter(self, None)
                     return None
                 raise RuntimeError(
                     f"stage({self.name!r}) must run inside an active story: open one with `with story(...):` around "
@@ -121,6 +148,8 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         self.around = around
         self.story = runtime = around.story
         runtime.begin_stage(self, around.line)  # type: ignore[union-attr,arg-type]  # what is open has both
+        if of_process:
+            self.place = enter(self, around)
         self._began = perf_counter_ns()
         self._token = take(self)
         return runtime
@@ -132,6 +161,8 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         runtime = self.story
         assert runtime is not None
         give_back(self._token)
+        if self.place is not None:
+            leave(self, None if kind is not None and runtime.swallows(kind) else error)
         if kind is None or error is None or not is_failure(kind) or runtime.swallows(kind):
             self.completed = True
             return completed(self, runtime.end_stage(self, ended - self._began), runtime.total_stages, runtime.begun)
@@ -156,6 +187,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
             runtime.root_story_id,
             self.stage_id,
             self.parent_stage_id,
+            self.lane,
         )
 
     def suspend(self) -> None:
@@ -163,6 +195,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         if self.story is not None:
             self._innermost = current.get()
             give_back(self._token)
+        suspend(self)
 
     def resume(self) -> None:
         """Let the context be where it was inside."""
@@ -170,6 +203,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
             self._token = take(self)
             if self._innermost is not self:
                 take(self._innermost)
+        resume(self)
 
     def __enter__(self) -> StageRecord:
         """Begin the stage."""
@@ -185,11 +219,13 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
     def _give_up(self) -> None:
         self.has_ended = True
         give_back(self._token)
+        leave(self)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
         """End the stage; the exception goes on, but in a dry run."""
         runtime = self.story
         if runtime is None:
+            leave(self, error)
             return False
         if kind is None:
             runtime.emit(self._end(None, None))
@@ -216,6 +252,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         """End the stage; the exception goes on, but in a dry run."""
         runtime = self.story
         if runtime is None:
+            leave(self, error)
             return False
         event = self._end(None, None) if kind is None else shielded("ending a stage", self._end, kind, error)
         if event is not None:

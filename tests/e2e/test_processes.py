@@ -78,7 +78,10 @@ def test_a_program_that_forks(write: Write, tmp_path: Path) -> None:
 
 def test_workers_of_a_pool_that_is_terminated(write: Write, tmp_path: Path) -> None:
     """A signal ends them at work: what was notable before is kept, and that they did not say goodbye."""
-    write("app.py", WORKER + "        pool.apply_async(time.sleep, (60,)); pool.apply_async(time.sleep, (60,)); time.sleep(0.5)\n")
+    write(
+        "app.py",
+        WORKER + "        pool.apply_async(time.sleep, (60,)); pool.apply_async(time.sleep, (60,)); time.sleep(0.5)\n",
+    )
     done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=tmp_path)
     assert done.out == b"[0, 1]\n"
     listed = run(NARRATIVE, "stories", cwd=tmp_path).out.decode()

@@ -41,11 +41,12 @@ typedef struct {
     uint8_t sampled; /* the governor has silenced it at least once: not all of its calls are counted */
     uint8_t described; /* in the black box */
     uint8_t generation;    /* how often it was taken back, more or less: a probe may try again to be jumped over */
+    uint8_t is_block;      /* of blocks, not of calls */
     struct Patch *patches; /* the jumps over its probes */
     uint64_t own, held, records; /* for a decision of the governor */
 } SiteState;
 
-/* A call that is running; as in layout.py. `frame` is the identity of its activation. */
+/* A call that is running, or a block that is open; as in layout.py. `frame` is the identity of the call's activation. */
 typedef struct {
     void *frame;
     Row *row;
@@ -53,6 +54,9 @@ typedef struct {
     uint64_t started, running; /* of what can be suspended alone: when it began; how long it ran before */
     uint32_t site, lane;
     uint8_t suspends, awaits;
+    uint8_t linked;  /* it is within a block of its context, and not within what is beneath it */
+    uint8_t carried; /* of a suspended call: how many blocks are suspended with it */
+    uint32_t block;  /* the number of the innermost block that it is within, or is; 0 for none */
 } Entry;
 
 typedef struct {
@@ -108,6 +112,11 @@ static uint32_t lanes_made;
 static Lane *lanes_block; /* of the black box; `lanes_used` of it are in use */
 static uint32_t lanes_used = LANES_PER_BLOCK;
 
+/* Blocks are numbered; in place of an activation they have twice their number and one, as no frame has an odd address.
+   What stands below all calls passes for a block. */
+static inline void *block_frame(uint32_t number) { return (void *)(2 * (uintptr_t)number + 1); }
+static inline int is_block(const Entry *entry) { return (uintptr_t)entry->frame & 1; }
+
 /* -- lanes -- */
 
 static inline void lane_write(Lane *lane, uint64_t now, uint32_t site, uint64_t transition) {
@@ -146,6 +155,7 @@ static void lane_reset(Lane *lane) {
     lane->top = 0;
     memset(&lane->root, 0, sizeof lane->root);
     memset(&lane->stack[0], 0, sizeof lane->stack[0]);
+    lane->stack[0].frame = block_frame(0);
     lane->stack[0].row = &lane->root;
     lane->muted = lane->listened = lane->leaving = 0;
     lane->number = lane->thread = 0;
@@ -275,18 +285,12 @@ static inline int is_top(const Entry *entry, const void *frame, uint32_t site) {
     return entry->frame == frame && entry->site == site;
 }
 
-/* Takes the entry of an activation off, with all that was left above it without an exit; NULL if there is none. The
-   entry stays readable until the next one is put on. */
-static Entry *lane_pop(Lane *lane, const void *frame, uint32_t site) {
-    for (uint32_t at = lane->top; at > 0; at--) {
-        Entry *entry = &lane->stack[at];
-        if (is_top(entry, frame, site)) {
-            lane->disordered += lane->top - at;
-            lane->top = at - 1;
-            return entry;
-        }
-    }
-    return NULL;
+/* Where the entry of an activation stands; 0 for nowhere. */
+static uint32_t lane_search(const Lane *lane, const void *frame, uint32_t site) {
+    uint32_t at = lane->top;
+    while (at > 0 && !is_top(&lane->stack[at], frame, site))
+        at--;
+    return at;
 }
 
 #endif

@@ -21,6 +21,9 @@ struct Recorder {
     Queue retired_notable;
     uint64_t retired_records, retired_disordered;
     Suspended suspended;
+    PyObject *innermost; /* the context variable of the innermost block; NULL as long as there was none */
+    Suspended blocks;    /* those that are open, by the addresses of their objects */
+    uint32_t blocks_made;
     uint32_t reading;   /* how many are walking through lanes: allocating may run other code */
     double budget;      /* the share of the process's CPU time that records may take; 0 for any */
     double record_ns;   /* what one record costs, as measured while the program runs */

@@ -74,9 +74,9 @@ static int append_calls(PyObject *list, Queue *queue, unsigned long long *droppe
         const Notable *call = &taken.calls[at];
         PyObject *error = call->error != NULL ? Py_NewRef(call->error) : PyUnicode_FromString("");
         failed = append(list, Py_BuildValue(
-            "(IIIKKKNK)", call->site, call->caller, call->lane, (unsigned long long)call->started,
+            "(IIIKKKNIK)", call->site, call->caller, call->lane, (unsigned long long)call->started,
             (unsigned long long)call->ended, (unsigned long long)call->running, error,
-            (unsigned long long)call->caller_started
+            call->caller_lane, (unsigned long long)call->caller_started
         ));
     }
     queue_clear(&taken);
@@ -112,17 +112,14 @@ static PyObject *recorder_running(PyObject *self, PyObject *Py_UNUSED(none)) {
     int failed = list == NULL;
     recorder->reading++;
     for (Lane *lane = recorder->lanes; lane != NULL && !failed; lane = lane->next_of_owner) {
-        uint64_t caller_started = 0;
         if (lane->muted || atomic_load(&lane->ended))
             continue;
         for (uint32_t at = 1; at <= lane->top && !failed; at++) {
-            const Entry entry = lane->stack[at];
-            uint64_t started = entry_started(&entry);
+            const Entry entry = lane->stack[at], *caller = caller_of(lane, &entry, at - 1);
             failed = append(list, Py_BuildValue(
-                "(IIKIK)", entry.site, entry.suspends ? entry.lane : lane->number, (unsigned long long)started,
-                at - 1, (unsigned long long)caller_started
+                "(IIKIIIK)", entry.site, entry_lane(&entry, lane), (unsigned long long)entry_started(&entry), at - 1,
+                caller->site, entry_lane(caller, lane), (unsigned long long)entry_started(caller)
             ));
-            caller_started = started;
         }
     }
     const Suspended *table = &recorder->suspended;
@@ -130,7 +127,7 @@ static PyObject *recorder_running(PyObject *self, PyObject *Py_UNUSED(none)) {
         const Entry entry = table->slots[at];
         if (entry.frame != NULL && entry.row != NULL)
             failed = append(list, Py_BuildValue(
-                "(IIKIK)", entry.site, entry.lane, (unsigned long long)entry.started, 0, 0ull
+                "(IIKIIIK)", entry.site, entry.lane, (unsigned long long)entry.started, 0, entry.row->caller, 0, 0ull
             ));
     }
     recorder->reading--;

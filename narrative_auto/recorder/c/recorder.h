@@ -6,8 +6,8 @@
 #ifndef NARRATIVE_RECORDER_H
 #define NARRATIVE_RECORDER_H
 
+#include "blocks.h"
 #include "describe.h"
-#include "governor.h"
 
 /* Tells whoever waits that there is something to tell, once. It may run Python code, so it comes last; and a signal
    handler of the program's may raise in that, so it may fail: -1. */
@@ -46,8 +46,10 @@ static inline void lane_forget(Lane *lane, const void *frame) {
         lane->top--;
 }
 
-/* Puts a call onto the stack, which has room for it. */
-static inline int enter(const SiteState *site, void *frame, Lane *lane, Row *row, uint64_t now, int suspends) {
+/* Puts a call onto the stack, which has room for it. `block`, `linked`: as in an entry. */
+static inline int enter(
+    const SiteState *site, void *frame, Lane *lane, Row *row, uint64_t now, int suspends, uint32_t block, int linked
+) {
     Entry *entry = &lane->stack[lane->top + 1];
     row->calls++;
     entry->frame = frame;
@@ -56,10 +58,13 @@ static inline int enter(const SiteState *site, void *frame, Lane *lane, Row *row
     entry->since = now;
     entry->below = 0;
     entry->suspends = (uint8_t)suspends;
+    entry->awaits = suspends ? site->awaits : 0;
+    entry->linked = (uint8_t)linked;
+    entry->carried = 0;
+    entry->block = block;
     if (suspends) {
         entry->started = now;
         entry->running = 0;
-        entry->awaits = site->awaits;
         entry->lane = lane->number;
     }
     lane_push(lane);
@@ -81,16 +86,33 @@ static __attribute__((noinline)) int enter_rarely(const SiteState *site, void *f
     Row *row = row_of(lane, site->number, lane->stack[lane->top].site, now);
     if (row == NULL || (lane->top + 1 >= lane->room && !lane_grow(lane)))
         return 0;
-    return enter(site, frame, lane, row, now, site->suspends);
+    return enter(site, frame, lane, row, now, site->suspends, lane->stack[lane->top].block, 0);
+}
+
+/* The call of a function that the context says to be within a block, whatever it is that stands beneath it. */
+static __attribute__((noinline)) int enter_linked(
+    const SiteState *site, void *frame, Lane *lane, uint64_t now, const Entry *block
+) {
+    uint32_t caller = block->site, number = block->block;
+    Row *row = row_of(lane, site->number, caller, now);
+    if (row == NULL || (lane->top + 1 >= lane->room && !lane_grow(lane)))
+        return 0;
+    return enter(site, frame, lane, row, now, site->suspends, number, 1);
 }
 
 static inline int begin_call(const SiteState *site, void *frame, Lane *lane, uint64_t now, int suspends) {
     lane_write(lane, now, site->number, START);
     lane_forget(lane, frame);
-    Row *row = row_find(&lane->rows, site->number, lane->stack[lane->top].site);
+    const Entry *caller = &lane->stack[lane->top];
+    if (UNLIKELY((suspends && site->awaits) || is_block(caller))) {
+        const Entry *block = block_elsewhere(lane);
+        if (UNLIKELY(block != NULL))
+            return enter_linked(site, frame, lane, now, block);
+    }
+    Row *row = row_find(&lane->rows, site->number, caller->site);
     if (UNLIKELY(row == NULL || lane->top + 1 >= lane->room))
         return enter_rarely(site, frame, lane, now);
-    return enter(site, frame, lane, row, now, suspends);
+    return enter(site, frame, lane, row, now, suspends, caller->block, 0);
 }
 
 /* Once in a while: the black box, where there is to be one, and the governor. Returns -1 with an exception. */
@@ -141,15 +163,16 @@ static inline int on_start(const SiteState *site, void *frame, int suspends) {
 }
 
 static __attribute__((noinline)) int note(Lane *lane, const Entry *entry, uint64_t now, uint64_t running, PyObject *error) {
-    const Entry *caller = &lane->stack[lane->top];
+    const Entry *caller = caller_of(lane, entry, lane->top);
     Notable call = {
         .site = entry->site,
         .caller = entry->row->caller,
-        .lane = entry->suspends ? entry->lane : lane->number,
+        .lane = entry_lane(entry, lane),
+        .caller_lane = entry_lane(caller, lane),
         .started = entry_started(entry),
         .ended = now > entry_started(entry) ? now : entry_started(entry),
         .running = running,
-        .caller_started = lane->top ? entry_started(caller) : 0,
+        .caller_started = entry_started(caller),
         .error = error,
     };
     queue_add(&lane->notable, &call);
@@ -199,18 +222,6 @@ static PyObject *unwound(Lane *lane, const Entry *entry, uint64_t now, uint64_t 
     return name;
 }
 
-/* Counts the time since a call that was taken off the stack began or went on; returns it (ns). */
-static inline uint64_t account(Lane *lane, const Entry *entry, uint64_t now) {
-    uint64_t segment = LIKELY(now > entry->since) ? now - entry->since : 0;
-    if (LIKELY(segment > entry->below)) {
-        entry->row->own += segment - entry->below;
-        if (UNLIKELY(segment - entry->below >= LONG_NS))
-            entry->row->held += segment - entry->below;
-    }
-    lane->stack[lane->top].below += segment;
-    return segment;
-}
-
 /* Counts a call that was taken off the stack; returns how long it was. */
 static inline uint64_t leave(Lane *lane, const Entry *entry, uint64_t now, int suspends, uint64_t *running) {
     Row *row = entry->row;
@@ -229,18 +240,20 @@ static __attribute__((noinline)) int end_rarely(
     Lane *lane = lane_here(site->owner, 0);
     if (lane == NULL || lane->muted)
         return 0;
-    Entry *entry = lane_pop(lane, frame, site->number);
+    uint32_t at = lane_search(lane, frame, site->number);
     uint64_t now = clock_ns(), running;
     lane_write(lane, now, site->number, transition);
-    if (entry == NULL)
+    if (at == 0)
         return 0;
-    Entry ended = *entry; /* what follows may free objects, so other code may run and push onto the stack */
+    Lifted above = lift(lane, at, now); /* the blocks that were opened within it and are open still outlive it */
+    Entry ended = lane->stack[lane->top--]; /* what follows may free objects, so other code may run and push */
     uint64_t duration = leave(lane, &ended, now, ended.suspends, &running);
     PyObject *name = kind != NULL ? unwound(lane, &ended, now, identity, kind) : NULL;
     int failed = 0;
     if (duration >= site->limit || ended.row->calls == 1 || name != NULL)
         failed = note(lane, &ended, now, running, name);
     Py_XDECREF(name);
+    put_back(lane, &above, now);
     return failed;
 }
 
@@ -262,21 +275,64 @@ static int on_unwind(const SiteState *site, const void *frame, uint64_t identity
     return end_rarely(site, frame, UNWIND, identity, kind);
 }
 
+/* Keeps the entry of a call, taken off, until it goes on: since when it is suspended, and within which activation. */
+static inline void suspend(Recorder *recorder, const Lane *lane, Entry *entry, uint64_t now) {
+    const Entry *beneath = &lane->stack[lane->top];
+    entry->since = now;
+    entry->below = !beneath->suspends ? 0 : UNLIKELY(is_block(beneath)) ? carried_key(lane) : (uintptr_t)beneath->frame;
+    suspended_put(&recorder->suspended, entry);
+}
+
+/* There are blocks above the call that is suspended: those of a coroutine are suspended with it; those that a generator
+   has opened stay open for whoever takes its values, as their context does. */
+static __attribute__((noinline)) void yield_rarely(const SiteState *site, Lane *lane, uint32_t at, uint64_t now) {
+    Lifted above = lift(lane, at, now);
+    Entry *entry = &lane->stack[lane->top--];
+    uintptr_t frame = (uintptr_t)entry->frame;
+    entry->running += account(lane, entry, now);
+    entry->carried = entry->awaits ? (uint8_t)above.count : 0;
+    suspend(site->owner, lane, entry, now);
+    if (!entry->awaits) {
+        put_back(lane, &above, now);
+        return;
+    }
+    for (uint32_t which = 0; which < above.count; which++) {
+        Entry *block = &above.entries[which];
+        block->since = now;
+        block->below = which ? carried_frame(frame, which - 1) : frame;
+        block->frame = (void *)carried_frame(frame, which);
+        suspended_put(&site->owner->suspended, block);
+    }
+}
+
 static int on_yield(const SiteState *site, const void *frame) {
     Lane *lane = lane_here(site->owner, 0);
     if (UNLIKELY(lane == NULL || lane->muted))
         return 0;
-    Entry *entry = lane_pop(lane, frame, site->number);
+    const int is_above = is_top(&lane->stack[lane->top], frame, site->number);
+    uint32_t at = LIKELY(is_above) ? lane->top : lane_search(lane, frame, site->number);
     uint64_t now = clock_now();
     lane_write(lane, now, site->number, YIELD);
-    if (UNLIKELY(entry == NULL))
+    if (UNLIKELY(at == 0))
         return 0;
+    if (UNLIKELY(!is_above)) {
+        yield_rarely(site, lane, at, now);
+        return 0;
+    }
+    Entry *entry = &lane->stack[lane->top--];
     entry->running += account(lane, entry, now);
-    const Entry *beneath = &lane->stack[lane->top];
-    entry->since = now; /* from when on it is suspended, and within which activation */
-    entry->below = beneath->suspends ? (uintptr_t)beneath->frame : 0;
-    suspended_put(&site->owner->suspended, entry);
+    suspend(site->owner, lane, entry, now);
     return 0;
+}
+
+/* The blocks that were suspended with a call are open again. */
+static __attribute__((noinline)) void carry_on(Lane *lane, const void *frame, uint32_t count, uint64_t now) {
+    for (uint32_t which = 0; which < count; which++) {
+        Entry block;
+        if (!suspended_take(&lane->owner->suspended, (void *)carried_frame((uintptr_t)frame, which), &block))
+            continue; /* it was left meanwhile */
+        block_push(lane, &block, now);
+    }
 }
 
 static inline int go_on(const SiteState *site, void *frame, Lane *lane, uint64_t now) {
@@ -293,6 +349,7 @@ static inline int go_on(const SiteState *site, void *frame, Lane *lane, uint64_t
         suspended = (Entry){.frame = frame, .row = row, .started = now, .site = site->number, .lane = lane->number};
         suspended.suspends = 1;
         suspended.awaits = site->awaits;
+        suspended.block = lane->stack[lane->top].block;
     }
     Row *row = suspended.row;
     if (UNLIKELY(row->lane != lane)) /* it began in another thread */
@@ -305,7 +362,10 @@ static inline int go_on(const SiteState *site, void *frame, Lane *lane, uint64_t
     entry->row = row;
     entry->since = now;
     entry->below = 0;
+    entry->carried = 0;
     lane_push(lane);
+    if (UNLIKELY(suspended.carried))
+        carry_on(lane, frame, suspended.carried, now);
     return 0;
 }
 

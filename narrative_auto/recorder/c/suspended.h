@@ -87,17 +87,25 @@ static void suspended_put(Suspended *table, const Entry *entry) {
     entry_put(&table->slots[slot], entry);
 }
 
-static int suspended_take(Suspended *table, const void *frame, Entry *entry) {
+/* The entry of a frame; NULL for none. */
+static inline Entry *suspended_find(const Suspended *table, const void *frame) {
     if (table->count == 0)
-        return 0;
+        return NULL;
     uint32_t slot = suspended_slot(table, frame);
     while (table->slots[slot].frame != frame) {
         if (table->slots[slot].frame == NULL)
-            return 0;
+            return NULL;
         slot = (slot + 1) & table->mask;
     }
-    *entry = table->slots[slot];
-    suspended_remove(table, slot);
+    return &table->slots[slot];
+}
+
+static int suspended_take(Suspended *table, const void *frame, Entry *entry) {
+    Entry *found = suspended_find(table, frame);
+    if (found == NULL)
+        return 0;
+    *entry = *found;
+    suspended_remove(table, (uint32_t)(found - table->slots));
     return 1;
 }
 

@@ -39,7 +39,7 @@ typedef struct {
 } Rows;
 
 typedef struct {
-    uint32_t site, caller, lane;
+    uint32_t site, caller, lane, caller_lane;
     uint64_t started, ended, running, caller_started;
     PyObject *error; /* the exception type's name; NULL for a call that returned */
 } Notable;

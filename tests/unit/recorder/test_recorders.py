@@ -199,7 +199,7 @@ def test_notable_calls_are_the_first_the_long_and_the_failed(recorder: Recorder)
 
 def test_the_queue_of_notable_calls_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What nobody drains is counted, not kept."""
-    monkeypatch.setattr("narrative_auto.recorder.probes.NOTABLE_LIMIT", 5)
+    monkeypatch.setattr("narrative_auto.recorder.calls.NOTABLE_LIMIT", 5)
     recorder = PureRecorder(min_duration=0)
     function = Function(recorder, "f")
     for _ in range(8):

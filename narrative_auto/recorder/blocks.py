@@ -1,0 +1,145 @@
+"""Blocks in the recorder in Python: what the program opens itself, `with stage(...):`.
+
+They stand on the stacks like calls, but keep to the context that they were opened in, as tasks and threads inherit it,
+and not to the activation: it may end or go on without them. `c/blocks.h` and `c/explicit.h` are the compiled twin.
+"""
+
+from __future__ import annotations
+
+import time
+
+from narrative_auto.recorder.calls import NOTHING, end, resume, started_at, suspend, take_at, write
+from narrative_auto.recorder.lane import BLOCK, CALLS, NUMBER, RESUMED, ROW, SINCE, STARTED, WITHIN
+from narrative_auto.recorder.layout import RESUME, RETURN, START, UNWIND, YIELD
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextvars import ContextVar
+    from typing import Any
+
+    from narrative_auto.recorder.lane import Lane
+
+
+class Blocks:
+    """The open blocks of one recorder.
+
+    Attributes:
+        known: their entries, by the identities of the blocks.
+        carried: those that are suspended with a coroutine, by the identity of its frame, outermost first.
+    """
+
+    __slots__ = ("_variable", "carried", "known")
+
+    def __init__(self) -> None:
+        self._variable: ContextVar[Any] | None = None
+        self.known: dict[int, list[Any]] = {}
+        self.carried: dict[int, list[list[Any]]] = {}
+
+    def follow(self, variable: ContextVar[Any]) -> None:
+        """Know in which variable a context has its innermost block."""
+        self._variable = variable
+
+    def link(self, lane: Lane) -> None:
+        """Let the call that has just begun be within the innermost block of its context, if that is another one."""
+        if self._variable is None:
+            return
+        block = id(self._variable.get(None))
+        around = self.known.get(block)
+        if around is None:
+            block, around = 0, NOTHING
+        entry = lane.stack[-1]
+        within = _within(lane, len(lane.stack) - 2)
+        if block == within:
+            if len(entry) > WITHIN:
+                entry[WITHIN] = within
+            return
+        if len(entry) == STARTED:  # of a plain function
+            entry += (entry[SINCE], 0, False, lane.number)
+        entry[ROW][CALLS] -= 1
+        row = entry[ROW] = lane.row(entry[NUMBER], around[NUMBER], entry[SINCE])
+        row[CALLS] += 1
+        entry[WITHIN:] = (block, block)
+
+    def enter(self, lane: Lane, number: int, block: object, around: object) -> tuple[int, int, int, int]:
+        """Begin a block; see `Recorder.enter_block`."""
+        now = time.perf_counter_ns()
+        write(lane, now, number | START << 32)
+        caller = lane.stack[-1]
+        outer = self.known.get(id(around))
+        linked = None
+        if outer is not None and id(around) != _within(lane, len(lane.stack) - 1):
+            caller, linked = outer, id(around)
+        row = lane.row(number, caller[NUMBER], now)
+        row[CALLS] += 1
+        entry = [number, now, row, 0, now, 0, True, lane.number, id(block), linked, block]
+        self.known[id(block)] = entry
+        lane.stack.append(entry)
+        return lane.number, now, 0 if len(caller) > BLOCK else caller[NUMBER], started_at(caller)
+
+    def leave(self, lane: Lane, lanes: list[Lane], block: object, error: BaseException | None) -> None:
+        """End a block, in whatever lane or coroutine it is."""
+        entry = self.known.get(id(block))
+        if entry is None:
+            return
+        now = time.perf_counter_ns()
+        write(lane, now, entry[NUMBER] | (RETURN if error is None else UNWIND) << 32)
+        for other in [lane, *lanes]:
+            depth = _depth(other, entry)
+            if depth:
+                _, above = take_at(other, depth, now)
+                if other is lane:
+                    break
+                suspend(other, entry, now)
+                for one in above:
+                    resume(other, one, now)
+                above = []
+                resume(lane, entry, now)
+                lane.stack.pop()
+                break
+        else:
+            above = []
+            for carried in self.carried.values():
+                carried[:] = [one for one in carried if one is not entry]
+            resume(lane, entry, now)
+            lane.stack.pop()
+        end(lane, entry[NUMBER], 0, entry, now, id(error), None if error is None else type(error))
+        for one in above:
+            resume(lane, one, now)
+        self.known.pop(id(block), None)
+
+    def suspend(self, lane: Lane, block: object) -> None:
+        """Let what follows be outside an open block, until `resume`."""
+        entry = self.known.get(id(block))
+        depth = _depth(lane, entry) if entry is not None else 0
+        if entry is None or not depth:
+            return
+        now = time.perf_counter_ns()
+        write(lane, now, entry[NUMBER] | YIELD << 32)
+        _, above = take_at(lane, depth, now)
+        suspend(lane, entry, now)
+        for one in above:
+            resume(lane, one, now)
+        self.carried[id(block)] = [entry]
+
+    def resume(self, lane: Lane, block: object) -> None:
+        """Let what follows be within a suspended block again."""
+        now = time.perf_counter_ns()
+        for entry in self.carried.pop(id(block), ()):
+            write(lane, now, entry[NUMBER] | RESUME << 32)
+            resume(lane, entry, now)
+            entry[ROW][RESUMED] += 1
+
+
+def _within(lane: Lane, depth: int) -> int:
+    """Return the identity of the block that an entry of the stack is within or is, 0 for none."""
+    stack = lane.stack
+    for at in range(depth, 0, -1):
+        if len(stack[at]) > WITHIN:
+            return int(stack[at][WITHIN])
+    return 0
+
+
+def _depth(lane: Lane, entry: list[Any]) -> int:
+    """Return where on a lane's stack an entry stands, 0 for nowhere."""
+    stack = lane.stack
+    return next((at for at in range(len(stack) - 1, 0, -1) if stack[at] is entry), 0)

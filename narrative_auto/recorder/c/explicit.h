@@ -1,0 +1,154 @@
+/* How the program opens and closes blocks. */
+
+#ifndef NARRATIVE_EXPLICIT_H
+#define NARRATIVE_EXPLICIT_H
+
+#include "probe.h"
+
+/* Takes down in which context variable the innermost block is to be found. */
+static PyObject *recorder_follow(PyObject *self, PyObject *variable) {
+    if (!PyContextVar_CheckExact(variable)) {
+        PyErr_SetString(PyExc_TypeError, "a ContextVar is wanted");
+        return NULL;
+    }
+    Py_XSETREF(((Recorder *)self)->innermost, Py_NewRef(variable));
+    Py_RETURN_NONE;
+}
+
+/* Brings a block from where it was opened, another thread's stack or a suspended coroutine, onto this lane's stack. */
+static void block_fetch(Lane *lane, const Entry *open, uint64_t now) {
+    Recorder *recorder = lane->owner;
+    for (Lane *other = recorder->lanes; other != NULL; other = other->next_of_owner) {
+        uint32_t at = other->muted || atomic_load(&other->ended)
+            ? 0 : lane_search(other, block_frame(open->block), open->site);
+        if (at == 0)
+            continue;
+        Lifted above = lift(other, at, now);
+        Entry block = other->stack[other->top--];
+        block.running += account(other, &block, now);
+        put_back(other, &above, now);
+        block_push(lane, &block, now);
+        return;
+    }
+    Suspended *table = &recorder->suspended;
+    for (uint32_t at = 0; table->count && at <= table->mask; at++)
+        if (table->slots[at].frame != NULL && table->slots[at].block == open->block
+            && table->slots[at].site == open->site) {
+            Entry block = table->slots[at];
+            suspended_remove(table, at);
+            block_push(lane, &block, now);
+            return;
+        }
+}
+
+/* Ends a block: with `error` an exception left it. Returns -1 with an exception of a signal handler's. */
+static int block_end(Recorder *recorder, const Entry *open, PyObject *error) {
+    const SiteState *site = site_state(recorder, open->site);
+    Lane *lane = lane_here(recorder, 1);
+    if (site == NULL || lane == NULL || lane->muted)
+        return 0;
+    void *frame = block_frame(open->block);
+    if (lane_search(lane, frame, open->site) == 0)
+        block_fetch(lane, open, clock_ns());
+    if (error == Py_None)
+        return end_rarely(site, frame, RETURN, 0, NULL);
+    return end_rarely(site, frame, UNWIND, (uint64_t)(uintptr_t)error, Py_TYPE(error));
+}
+
+/* enter_block(site, block, around) */
+static PyObject *recorder_enter_block(PyObject *self, PyObject *args) {
+    Recorder *recorder = (Recorder *)self;
+    PyObject *described_site, *block, *around;
+    if (!PyArg_ParseTuple(args, "OOO:enter_block", &described_site, &block, &around))
+        return NULL;
+    SiteState *site = state_of(recorder, described_site);
+    if (site == NULL)
+        return NULL;
+    site->suspends = site->awaits = site->is_block = 1;
+    site->limit = 0;
+    Lane *lane = lane_here(recorder, 1);
+    if (lane == NULL || lane->muted)
+        Py_RETURN_NONE;
+    if (lane->head >= lane->check_at && lane_checked(lane) < 0)
+        return NULL;
+    const Entry *found = suspended_find(&recorder->blocks, around);
+    Entry outer = found != NULL ? *found : no_block;
+    int linked = outer.block != 0 && outer.block != lane->stack[lane->top].block;
+    const Entry caller = linked ? outer : lane->stack[lane->top];
+    uint64_t now = clock_ns();
+    lane_write(lane, now, site->number, START);
+    Row *row = row_of(lane, site->number, caller.site, now);
+    if (row == NULL || (lane->top + 1 >= lane->room && !lane_grow(lane)))
+        Py_RETURN_NONE;
+    recorder->blocks_made += recorder->blocks_made + 1 == 0 ? 2 : 1;
+    Entry open = {
+        .frame = block, .started = now, .below = outer.block, .site = site->number, .lane = lane->number, .suspends = 1,
+        .block = recorder->blocks_made,
+    };
+    suspended_put(&recorder->blocks, &open);
+    if (enter(site, block_frame(open.block), lane, row, now, 1, open.block, linked) < 0) {
+        PyObject *kind, *value, *traceback;
+        PyErr_Fetch(&kind, &value, &traceback); /* of a signal handler: the block does not begin */
+        Entry begun;
+        if (suspended_take(&recorder->blocks, block, &begun) && block_end(recorder, &begun, Py_None) < 0)
+            PyErr_Clear();
+        PyErr_Restore(kind, value, traceback);
+        return NULL;
+    }
+    uint32_t number = is_block(&caller) ? 0 : caller.site;
+    return Py_BuildValue("(IKIK)", lane->number, (unsigned long long)now, number, (unsigned long long)entry_started(&caller));
+}
+
+/* leave_block(block, error) */
+static PyObject *recorder_leave_block(PyObject *self, PyObject *args) {
+    Recorder *recorder = (Recorder *)self;
+    PyObject *block, *error;
+    Entry open;
+    if (!PyArg_ParseTuple(args, "OO:leave_block", &block, &error))
+        return NULL;
+    const Entry *found = suspended_find(&recorder->blocks, block);
+    if (found == NULL)
+        Py_RETURN_NONE;
+    open = *found; /* it is known until it is over, as what tells of it looks for what is around it */
+    int failed = block_end(recorder, &open, error);
+    suspended_take(&recorder->blocks, block, &open);
+    if (failed)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* suspend_block(block): what follows is not within it, until it goes on. */
+static PyObject *recorder_suspend_block(PyObject *self, PyObject *block) {
+    Recorder *recorder = (Recorder *)self;
+    Lane *lane = lane_here(recorder, 0);
+    const Entry *open = suspended_find(&recorder->blocks, block);
+    uint32_t at = lane != NULL && !lane->muted && open != NULL
+        ? lane_search(lane, block_frame(open->block), open->site) : 0;
+    if (at == 0)
+        Py_RETURN_NONE;
+    uint64_t now = clock_ns();
+    lane_write(lane, now, open->site, YIELD);
+    Lifted above = lift(lane, at, now);
+    Entry entry = lane->stack[lane->top--];
+    entry.running += account(lane, &entry, now);
+    entry.frame = block;
+    suspend(recorder, lane, &entry, now);
+    put_back(lane, &above, now);
+    Py_RETURN_NONE;
+}
+
+/* resume_block(block) */
+static PyObject *recorder_resume_block(PyObject *self, PyObject *block) {
+    Recorder *recorder = (Recorder *)self;
+    Lane *lane = lane_here(recorder, 1);
+    Entry entry;
+    if (lane == NULL || lane->muted || !suspended_take(&recorder->suspended, block, &entry))
+        Py_RETURN_NONE;
+    uint64_t now = clock_ns();
+    lane_write(lane, now, entry.site, RESUME);
+    if (block_push(lane, &entry, now))
+        lane->stack[lane->top].row->resumed++;
+    Py_RETURN_NONE;
+}
+
+#endif
