@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from narrative_auto.failures.extract import Failure, codes_to_place, extract_failure
 from narrative_auto.failures.values import clean
 from narrative_auto.recorder.layout import RESUME, RETURN, START, TRANSITIONS, UNWIND, YIELD
-from narrative_auto.recorder.sites import FUNCTION
+from narrative_auto.recorder.sites import BLOCK, FUNCTION
 from narrative_auto.stories.failed import failure_event, traceback_text
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from narrative_auto.failures.redaction import Redactor
     from narrative_auto.recorder.base import Recorder
+    from narrative_auto.recorder.sites import Site
     from narrative_auto.stories.events import FailureOccurred
 
 BEFORE = 5
@@ -102,7 +103,7 @@ def collect(
     """
     failure = extract_failure(error, is_application=is_application, redactor=redactor)
     sites = [site for site in map(recorder.sites.of, codes_to_place(error)) if site is not None and not site.released]
-    path, failed_at = _path(recorder, sites, now)
+    path, failed_at = _path(recorder, error, sites, now)
     lane = recorder.current_lane()
     records = recorder.last_records(lane, RECORDS_IN_DUMP) if lane is not None else []
     return Crash(
@@ -121,25 +122,45 @@ def collect(
     )
 
 
-def _path(recorder: Recorder, sites: list[Any], now: int) -> tuple[list[StageOnPath], int]:
-    """Return the stages from the outermost to the innermost, and when the exception left the innermost (ns)."""
+def _path(recorder: Recorder, error: BaseException, sites: list[Site], now: int) -> tuple[list[StageOnPath], int]:
+    """Return the stages from the outermost to the innermost, and when the exception left the innermost (ns).
+
+    Args:
+        recorder: knows what exceptions left last in the calling thread.
+        error: the exception.
+        sites: those of the functions that it came through, the outermost first.
+        now: ns.
+    """
     lane = recorder.current_lane()
     left = recorder.unwound(lane) if lane is not None else []
-    failed_at = now
-    path = []
+    found: list[int | None] = []
     position = len(left)
-    for site in sites:
+    for each in sites:
         # The outermost stage was left last. What is further in was left earlier, so the search goes on from there.
-        found = next((at for at in range(position - 1, -1, -1) if left[at][1] == site.number), None)
-        if found is None:
+        at = next((at for at in range(position - 1, -1, -1) if left[at][1] == each.number), None)
+        found.append(at)
+        position = position if at is None else at
+    path, failed_at = [], now
+    innermost: Site | None = None
+    above, identity = len(left), id(error)
+    for site, at in zip([*sites, None], [*found, -1], strict=True):
+        for number in range(above - 1, above - 1 if at is None else at, -1):
+            explicit = recorder.sites[left[number][1]]  # stages that the function around had opened
+            if explicit.kind == BLOCK and left[number][0] == identity:
+                path.append(StageOnPath(explicit.name, (left[number][3] - left[number][2]) / 1e9, 0))
+                failed_at, innermost = min(failed_at, left[number][3]), explicit
+        if site is None:
+            break
+        innermost = site
+        if at is None:
             path.append(StageOnPath(site.name, None, 0))
             continue
-        position = found
-        _, _, began, ended = left[found]
+        above = at
+        identity, _, began, ended = left[at]
         failed_at = min(failed_at, ended)
         path.append(StageOnPath(site.name, (ended - began) / 1e9, 0))
-    if path and sites[-1].kind == FUNCTION:
-        calls = sum(edge.calls for edge in recorder.edges() if edge.site == sites[-1].number)
+    if innermost is not None and innermost.kind == FUNCTION:
+        calls = sum(edge.calls for edge in recorder.edges() if edge.site == innermost.number)
         path[-1] = StageOnPath(path[-1].name, path[-1].seconds, calls)
     return path, failed_at
 

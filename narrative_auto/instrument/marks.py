@@ -15,18 +15,29 @@ if TYPE_CHECKING:
 
 NO_STAGE = "__narrative_no_stage__"
 STAGE_NAME = "__narrative_stage__"
+REPLACED = "__narrative_replaced__"
 
 
 def apply(function: Any) -> None:
     """Let what a function was marked with hold for its site, which came after the mark."""
-    name = function.__dict__.get(STAGE_NAME)
-    found = site_of(function) if name or NO_STAGE in function.__dict__ else None
+    marks = function.__dict__
+    name = marks.get(STAGE_NAME)
+    found = site_of(function) if name or NO_STAGE in marks or REPLACED in marks else None
     if found is None:
         return
     engine, site = found
     if name:
         site.recorder.mark(site, name)
-    if NO_STAGE in function.__dict__:
+    if NO_STAGE in marks or REPLACED in marks:
+        engine.release(site)
+
+
+def replace(function: Any) -> None:
+    """Let a function have no automatic stage, as each of its calls is an explicit one."""
+    setattr(function, REPLACED, True)
+    found = site_of(function)
+    if found is not None:
+        engine, site = found
         engine.release(site)
 
 

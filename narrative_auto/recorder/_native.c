@@ -84,6 +84,7 @@ static void recorder_dealloc(PyObject *self) {
     if (box_owner == recorder)
         box_owner = NULL;
     free(recorder->blocks.slots);
+    free(recorder->last_blocks);
     for (uint32_t at = 0; at < recorder->chunk_count; at++)
         free(recorder->chunks[at]);
     free(recorder->chunks);

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from narrative_auto.recorder.calls import NOTHING, end, resume, started_at, suspend, take_at, write
-from narrative_auto.recorder.lane import BLOCK, CALLS, NUMBER, RESUMED, ROW, SINCE, STARTED, WITHIN
+from narrative_auto.recorder.lane import BLOCK, CALLS, LINKED, NUMBER, RESUMED, ROW, SINCE, STARTED, WITHIN
 from narrative_auto.recorder.layout import RESUME, RETURN, START, UNWIND, YIELD
 
 TYPE_CHECKING = False
@@ -50,15 +50,16 @@ class Blocks:
         entry = lane.stack[-1]
         within = _within(lane, len(lane.stack) - 2)
         if block == within:
+            beneath = lane.stack[-2]
             if len(entry) > WITHIN:
-                entry[WITHIN] = within
+                entry[WITHIN:] = (within, beneath if len(beneath) > BLOCK else None)
             return
         if len(entry) == STARTED:  # of a plain function
             entry += (entry[SINCE], 0, False, lane.number)
         entry[ROW][CALLS] -= 1
         row = entry[ROW] = lane.row(entry[NUMBER], around[NUMBER], entry[SINCE])
         row[CALLS] += 1
-        entry[WITHIN:] = (block, block)
+        entry[WITHIN:] = (block, around)
 
     def enter(self, lane: Lane, number: int, block: object, around: object) -> tuple[int, int, int, int]:
         """Begin a block; see `Recorder.enter_block`."""
@@ -66,9 +67,9 @@ class Blocks:
         write(lane, now, number | START << 32)
         caller = lane.stack[-1]
         outer = self.known.get(id(around))
-        linked = None
+        linked: list[Any] | None = None
         if outer is not None and id(around) != _within(lane, len(lane.stack) - 1):
-            caller, linked = outer, id(around)
+            caller = linked = outer
         row = lane.row(number, caller[NUMBER], now)
         row[CALLS] += 1
         entry = [number, now, row, 0, now, 0, True, lane.number, id(block), linked, block]
@@ -78,7 +79,7 @@ class Blocks:
 
     def leave(self, lane: Lane, lanes: list[Lane], block: object, error: BaseException | None) -> None:
         """End a block, in whatever lane or coroutine it is."""
-        entry = self.known.get(id(block))
+        entry = self.known.pop(id(block), None)
         if entry is None:
             return
         now = time.perf_counter_ns()
@@ -105,7 +106,7 @@ class Blocks:
         end(lane, entry[NUMBER], 0, entry, now, id(error), None if error is None else type(error))
         for one in above:
             resume(lane, one, now)
-        self.known.pop(id(block), None)
+        entry[LINKED] = None  # else each would keep the one before it
 
     def suspend(self, lane: Lane, block: object) -> None:
         """Let what follows be outside an open block, until `resume`."""

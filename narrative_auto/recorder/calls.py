@@ -53,20 +53,16 @@ def lane_of(entry: list[Any], lane: Lane) -> int:
     return number
 
 
-def caller_of(entry: list[Any], beneath: list[Any], known: dict[int, list[Any]]) -> list[Any]:
-    """Return the entry around one: what is beneath it, or the block of its context that it is linked to.
-
-    Args:
-        entry, beneath: on a stack.
-        known: the entries of open blocks, by the identities of the blocks.
-    """
-    if len(entry) <= LINKED or entry[LINKED] is None:
-        return beneath
-    return known.get(entry[LINKED], NOTHING)
+def caller_of(entry: list[Any], beneath: list[Any]) -> list[Any]:
+    """Return the entry around one: the block that it is linked to, or what is beneath it, if it began there."""
+    linked: list[Any] | None = entry[LINKED] if len(entry) > LINKED else None
+    if linked is not None:
+        return linked
+    return beneath if beneath[NUMBER] == entry[ROW][CALLER] else NOTHING
 
 
 NOTHING: list[Any] = [0, 0, [], 0]
-"""Stands for the entry of a block that is over, or of none."""
+"""Stands for the entry of no block."""
 
 
 def write(lane: Lane, now: int, word: int) -> None:
@@ -146,7 +142,7 @@ def note(lane: Lane, entry: list[Any], now: int, running: int, error: str) -> No
     if len(lane.notable) >= NOTABLE_LIMIT:
         lane.dropped += 1
         return
-    caller = caller_of(entry, lane.stack[-1], lane.blocks)
+    caller = caller_of(entry, lane.stack[-1])
     lane.notable.append(
         (
             entry[NUMBER],

@@ -23,8 +23,8 @@ CALLS, TOTAL, SELF, LONGEST, RAISED, CALLEES, SITE, CALLER, FIRST, ERRORS, RESUM
 
 # An entry of the shadow stack is a call that is running, or a block that is open. From the fifth on they exist for what
 # can be suspended, and for what the context says to be within another block than the stack; the last one for blocks.
-# WITHIN and LINKED are identities of blocks: of the innermost one that it is within (or is), and of the one that is its
-# caller in place of what is beneath it (None for none).
+# WITHIN is the identity of the innermost block that it is within, or is, 0 for none; LINKED the entry of the block that
+# is its caller, None where what is beneath it is.
 NUMBER, SINCE, ROW, BELOW, STARTED, RUNNING, AWAITS, LANE, WITHIN, LINKED, BLOCK = range(11)
 
 
@@ -36,7 +36,6 @@ class Lane:
         ring: the flight ring as 64-bit words, two a record.
         head: the word at which the next record goes; counts on for ever, so `head // 2` is the number of records.
         stack: the calls that are running, a sentinel below them.
-        blocks: the entries of open blocks, of all lanes, by the identities of the blocks.
         callees: per caller's site the rows of what it called.
         notable: finished calls, as `NotableCall` describes them.
         unwound: calls left by exceptions, as `PureRecorder.unwound` describes them.
@@ -46,7 +45,6 @@ class Lane:
     """
 
     __slots__ = (
-        "blocks",
         "callees",
         "disordered",
         "dropped",
@@ -60,15 +58,8 @@ class Lane:
         "wake",
     )
 
-    def __init__(
-        self,
-        number: int,
-        records: int,
-        wake: Callable[[], object] | None = None,
-        blocks: dict[int, list[Any]] | None = None,
-    ) -> None:
+    def __init__(self, number: int, records: int, wake: Callable[[], object] | None = None) -> None:
         self.number = number
-        self.blocks = {} if blocks is None else blocks
         self.ring = memoryview(bytearray(records * WORDS_PER_RECORD * 8)).cast("Q")
         self.mask = records * WORDS_PER_RECORD - 1
         self.head = 0

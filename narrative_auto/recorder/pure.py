@@ -195,7 +195,7 @@ class PureRecorder:
             self._lane_count += 1
             number = self._lane_count
         records = CROWD_RING_RECORDS if len(self._lanes) >= CROWD else THREAD_RING_RECORDS
-        lane = Lane(number, RING_RECORDS if number == 1 else records, self._wake, self._blocks.known)
+        lane = Lane(number, RING_RECORDS if number == 1 else records, self._wake)
         self._lanes.append(lane)
         self._local.lane = lane
         self._local.retiring = _Retiring(self._retire, lane)
@@ -288,7 +288,7 @@ class PureRecorder:
         for lane in list(self._lanes):
             stack = list(lane.stack)
             for depth, (beneath, entry) in enumerate(itertools.pairwise(stack)):
-                caller = caller_of(entry, beneath, lane.blocks)
+                caller = caller_of(entry, beneath)
                 around = (caller[NUMBER], lane_of(caller, lane), started_at(caller))
                 calls.append(OpenCall(entry[NUMBER], lane_of(entry, lane), started_at(entry), depth, *around))
         carried = [block for blocks in list(self._blocks.carried.values()) for block in blocks]

@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 import wrapt
 
-from narrative_auto.instrument.marks import NO_STAGE, STAGE_NAME
+from narrative_auto.instrument.marks import NO_STAGE, STAGE_NAME, replace
 from narrative_auto.stories.opening import story
 from narrative_auto.stories.stages import stage
 
@@ -56,7 +56,7 @@ def runtime_narrative_stage(name: str | None = None) -> Callable[[Target], Targe
     Returns:
         A decorator, for functions, coroutine functions and generators of both kinds.
     """
-    return lambda function: _wrapped(function, lambda: stage(name or title_of(function)))
+    return lambda function: _staged(function, lambda: stage(name or title_of(function)))
 
 
 def title_of(function: Any) -> str:
@@ -105,7 +105,7 @@ def narrative_class(
                 continue
             function = _function_of(value)
             if function is not None:
-                setattr(target, attribute, _staged(value, function, f"{target.__name__}.{attribute}"))
+                setattr(target, attribute, _staged_in_stories(value, function, f"{target.__name__}.{attribute}"))
         _done.add(target)
         return target
 
@@ -131,7 +131,7 @@ def instrument_module(module: types.ModuleType) -> types.ModuleType:
         elif type(value) is types.FunctionType:
             function = _function_of(value)
             if function is not None:
-                setattr(module, name, _staged(value, function, value.__qualname__))
+                setattr(module, name, _staged_in_stories(value, function, value.__qualname__))
     return module
 
 
@@ -143,9 +143,17 @@ def _function_of(value: Any) -> types.FunctionType | None:
     return function
 
 
-def _staged(value: Any, function: types.FunctionType, name: str) -> Any:
+def _staged_in_stories(value: Any, function: types.FunctionType, name: str) -> Any:
     """Return a function or method that is a stage where there is a story, and nothing else elsewhere."""
-    return _wrapped(value, lambda: stage(vars(function).get(STAGE_NAME) or name, optional=True))
+    return _staged(value, lambda: stage(vars(function).get(STAGE_NAME) or name, optional=True))
+
+
+def _staged(function: Target, span: Callable[[], Span]) -> Target:
+    """Return a function whose calls are explicit stages, and no automatic ones."""
+    inner = getattr(function, "__func__", function)
+    if type(inner) is types.FunctionType:
+        replace(inner)
+    return _wrapped(function, span)
 
 
 class _Bound(BoundFunctionWrapper):

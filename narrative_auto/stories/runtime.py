@@ -113,9 +113,12 @@ def default_renderers() -> Sequence[Any]:
 
 
 def innermost_open() -> StageRecord | StoryRuntime | None:
-    """Return what is innermost in this context and has not ended: a task goes on after the stage that it began in."""
+    """Return what is innermost in this context, of a story, and has not ended.
+
+    A task goes on after the stage that it began in. A stage that is of no story is in the recorder only.
+    """
     around = current.get()
-    while around is not None and around.has_ended:
+    while around is not None and (around.has_ended or around.story is None):
         around = around.around
     return around
 

@@ -133,11 +133,11 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
     def _begin(self) -> StoryRuntime | None:
         """Begin; return the story, None without one."""
         around = current.get()
-        if around is None or around.has_ended:
+        if around is None or around.has_ended or around.story is None:
             around = innermost_open()
             if around is None:
                 if self._optional:
-                    self.place = enter(self, None)
+                    self._begin_alone()
                     return None
                 raise RuntimeError(
                     f"stage({self.name!r}) must run inside an active story: open one with `with story(...):` around "
@@ -153,6 +153,20 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         self._began = perf_counter_ns()
         self._token = take(self)
         return runtime
+
+    def _begin_alone(self) -> None:
+        """Begin in the recorder, where there is one, outside every story."""
+        around = current.get()
+        self.place = enter(self, around)
+        if self.place is not None:
+            self.around = around
+            self._token = take(self)
+
+    def _end_alone(self, error: BaseException | None) -> None:
+        if self.place is not None:
+            self.has_ended = True
+            give_back(self._token)
+            leave(self, error)
 
     def _end(self, kind: type[BaseException] | None, error: BaseException | None) -> StageCompleted | StageFailed:
         """Return the event of the stage's end."""
@@ -192,14 +206,14 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
 
     def suspend(self) -> None:
         """Let the context be outside the stage, until `resume`."""
-        if self.story is not None:
+        if self.story is not None or self.place is not None:
             self._innermost = current.get()
             give_back(self._token)
         suspend(self)
 
     def resume(self) -> None:
         """Let the context be where it was inside."""
-        if self.story is not None:
+        if self.story is not None or self.place is not None:
             self._token = take(self)
             if self._innermost is not self:
                 take(self._innermost)
@@ -225,7 +239,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         """End the stage; the exception goes on, but in a dry run."""
         runtime = self.story
         if runtime is None:
-            leave(self, error)
+            self._end_alone(error)
             return False
         if kind is None:
             runtime.emit(self._end(None, None))
@@ -252,7 +266,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         """End the stage; the exception goes on, but in a dry run."""
         runtime = self.story
         if runtime is None:
-            leave(self, error)
+            self._end_alone(error)
             return False
         event = self._end(None, None) if kind is None else shielded("ending a stage", self._end, kind, error)
         if event is not None:

@@ -35,24 +35,25 @@ static __attribute__((noinline)) const Entry *block_elsewhere(const Lane *lane) 
     return block->block != lane->stack[lane->top].block ? block : NULL;
 }
 
+/* A block that was opened not long ago, whether it is open or not. */
 static const Entry *block_numbered(const Recorder *recorder, uint32_t number) {
-    const Suspended *table = &recorder->blocks;
-    for (uint32_t at = 0; number && table->count && at <= table->mask; at++)
-        if (table->slots[at].frame != NULL && table->slots[at].block == number)
-            return &table->slots[at];
-    return &no_block;
+    if (recorder->last_blocks == NULL || recorder->last_blocks[number % BLOCKS_KEPT].block != number)
+        return &no_block;
+    return &recorder->last_blocks[number % BLOCKS_KEPT];
 }
 
 static inline uint32_t entry_lane(const Entry *entry, const Lane *lane) {
     return entry->suspends ? entry->lane : lane->number;
 }
 
-/* What called an entry, or is around it: what is beneath it, or a block of its context if that is open still. */
+/* What called an entry, or is around it: what is beneath it, if it began there, or a block of its context. */
 static const Entry *caller_of(const Lane *lane, const Entry *entry, uint32_t beneath) {
-    if (LIKELY(!entry->linked))
-        return &lane->stack[beneath];
+    const Entry *found = &lane->stack[beneath];
+    if (LIKELY(!entry->linked && found->site == entry->row->caller))
+        return found;
     uint32_t number = is_block(entry) ? (uint32_t)block_numbered(lane->owner, entry->block)->below : entry->block;
-    return block_numbered(lane->owner, number);
+    found = block_numbered(lane->owner, number);
+    return found->site == entry->row->caller ? found : &no_block;
 }
 
 /* Counts the time since a call that was taken off the stack began or went on; returns it (ns). */

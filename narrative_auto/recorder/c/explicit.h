@@ -86,6 +86,10 @@ static PyObject *recorder_enter_block(PyObject *self, PyObject *args) {
         .block = recorder->blocks_made,
     };
     suspended_put(&recorder->blocks, &open);
+    if (recorder->last_blocks == NULL)
+        recorder->last_blocks = calloc(BLOCKS_KEPT, sizeof *recorder->last_blocks);
+    if (recorder->last_blocks != NULL)
+        recorder->last_blocks[open.block % BLOCKS_KEPT] = open;
     if (enter(site, block_frame(open.block), lane, row, now, 1, open.block, linked) < 0) {
         PyObject *kind, *value, *traceback;
         PyErr_Fetch(&kind, &value, &traceback); /* of a signal handler: the block does not begin */
@@ -95,7 +99,7 @@ static PyObject *recorder_enter_block(PyObject *self, PyObject *args) {
         PyErr_Restore(kind, value, traceback);
         return NULL;
     }
-    uint32_t number = is_block(&caller) ? 0 : caller.site;
+    uint32_t number = linked || is_block(&caller) ? 0 : caller.site;
     return Py_BuildValue("(IKIK)", lane->number, (unsigned long long)now, number, (unsigned long long)entry_started(&caller));
 }
 
@@ -106,13 +110,9 @@ static PyObject *recorder_leave_block(PyObject *self, PyObject *args) {
     Entry open;
     if (!PyArg_ParseTuple(args, "OO:leave_block", &block, &error))
         return NULL;
-    const Entry *found = suspended_find(&recorder->blocks, block);
-    if (found == NULL)
+    if (!suspended_take(&recorder->blocks, block, &open))
         Py_RETURN_NONE;
-    open = *found; /* it is known until it is over, as what tells of it looks for what is around it */
-    int failed = block_end(recorder, &open, error);
-    suspended_take(&recorder->blocks, block, &open);
-    if (failed)
+    if (block_end(recorder, &open, error) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

@@ -6,6 +6,7 @@
 #include "suspended.h"
 
 #define SITES_PER_CHUNK 512u
+#define BLOCKS_KEPT 1024u /* open or over: what began within one may end later */
 
 static int is_new_process; /* a fork has made it, and whoever forks has not told us yet */
 
@@ -24,6 +25,7 @@ struct Recorder {
     PyObject *innermost; /* the context variable of the innermost block; NULL as long as there was none */
     Suspended blocks;    /* those that are open, by the addresses of their objects */
     uint32_t blocks_made;
+    Entry *last_blocks; /* the last BLOCKS_KEPT that were opened, by their numbers */
     uint32_t reading;   /* how many are walking through lanes: allocating may run other code */
     double budget;      /* the share of the process's CPU time that records may take; 0 for any */
     double record_ns;   /* what one record costs, as measured while the program runs */
