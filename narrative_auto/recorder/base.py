@@ -96,14 +96,14 @@ if TYPE_CHECKING:
             """Know in which variable a context has its innermost block."""
             ...
 
-        def enter_block(self, site: Site, block: object, around: object) -> tuple[int, int, int, int] | None:
-            """Begin a block, `with stage(...):`, which is notable.
+        def enter_block(self, number: int, block: object, around: object) -> tuple[int, int, int, int] | None:
+            """Begin a block, `with stage(...):`.
 
             What the context's variable names is around what begins in that context: a block that is given here, the
             first call of a thread or a task, a call right within another block.
 
             Args:
-                site: of all blocks of that name.
+                number: of the site of all blocks of that name.
                 block: what the variable will name; alive as long as the block is open.
                 around: the block around it, None for none.
 

@@ -23,14 +23,18 @@ if TYPE_CHECKING:
 class Blocks:
     """The open blocks of one recorder.
 
+    Args:
+        limit: ns from which a block that is over is notable.
+
     Attributes:
         known: their entries, by the identities of the blocks.
         carried: those that are suspended with a coroutine, by the identity of its frame, outermost first.
     """
 
-    __slots__ = ("_variable", "carried", "known")
+    __slots__ = ("_limit", "_variable", "carried", "known")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._variable: ContextVar[Any] | None = None
         self.known: dict[int, list[Any]] = {}
         self.carried: dict[int, list[list[Any]]] = {}
@@ -103,7 +107,7 @@ class Blocks:
                 carried[:] = [one for one in carried if one is not entry]
             resume(lane, entry, now)
             lane.stack.pop()
-        end(lane, entry[NUMBER], 0, entry, now, id(error), None if error is None else type(error))
+        end(lane, entry[NUMBER], self._limit, entry, now, id(error), None if error is None else type(error))
         for one in above:
             resume(lane, one, now)
         entry[LINKED] = None  # else each would keep the one before it

@@ -76,8 +76,9 @@ LANE_NAME_SIZE = 64
 ENTRY = "QQQQQQIIBB"
 """An open call: activation, unused; since when it runs or is suspended; ns that other calls took, or of a suspended one
 the activation that waits for it, if that can be suspended; when it began, ns that it ran before (both of what can be
-suspended alone); site, lane, whether it can be suspended, whether it is a coroutine. On a stack the first one stands
-below all calls."""
+suspended alone); site, lane, whether it can be suspended, whether it is a coroutine; the rest is the recorder's own. On
+a stack the first one stands below all calls. An open block has an odd number in place of its activation, and is told
+like a call."""
 
 ENTRY_SIZE = 64
 

@@ -111,7 +111,7 @@ class PureRecorder:
         self._local = _thread._local()  # noqa: SLF001 - threading.local without importing threading
         self._suspended: dict[int, list[Any]] = {}
         self._silenced: dict[int, type] = {}
-        self._blocks = Blocks()
+        self._blocks = Blocks(min_duration)
         self._probes = {
             depth: probe_types(self._local, self.open_lane, self._suspended, self._blocks, depth)
             for depth in (IN_CODE, BY_CALLBACK)
@@ -162,10 +162,10 @@ class PureRecorder:
         for probe in site.probes:
             probe.limit = 0
 
-    def enter_block(self, site: Site, block: object, around: object) -> tuple[int, int, int, int] | None:
-        """Begin a block, `with stage(...):`, which is notable."""
+    def enter_block(self, number: int, block: object, around: object) -> tuple[int, int, int, int] | None:
+        """Begin a block, `with stage(...):`."""
         lane = self._lane_here() or self.open_lane()
-        return self._blocks.enter(lane, site.number, block, around) if lane.number else None
+        return self._blocks.enter(lane, number, block, around) if lane.number else None
 
     def leave_block(self, block: object, error: BaseException | None) -> None:
         """End a block, if it is open; with an exception, if that has left it."""

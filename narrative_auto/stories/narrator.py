@@ -53,6 +53,9 @@ class Narrator:
         tell_open: given one line about a stage that stays open, or None not to look for any.
         may_work: whether events may be delivered while the program runs, which imports what renderers need.
         sample: called each time the recorder is looked at; lets released functions report again for a while.
+
+    Attributes:
+        blocks: records explicit stories and stages; None before there is one.
     """
 
     def __init__(
@@ -90,24 +93,23 @@ class Narrator:
         self._second = (0, 0)
         self._site_second: dict[int, int] = {}
         self._completed = 0
-        self._blocks: RecordedBlocks | None = None
+        self.blocks: RecordedBlocks | None = None
         self.ticker = Ticker(recorder.mute_thread, self._work, INTERVAL, recorder.new_nap)
 
     def tell_of_process(self) -> None:
         """Become the story in which the outermost stories of the program are entered."""
         of_process[:] = [self]
 
-    def blocks(self, innermost: ContextVar[Any]) -> RecordedBlocks:
-        """Return where the explicit stories and stages of the process are recorded.
+    def begin_blocks(self, innermost: ContextVar[Any]) -> RecordedBlocks:
+        """Begin to record the explicit stories and stages of the process.
 
         Args:
             innermost: the variable in which a context has its innermost one.
         """
-        if self._blocks is None:
-            from narrative_auto.stories.recorded import RecordedBlocks
+        from narrative_auto.stories.recorded import RecordedBlocks
 
-            self._blocks = RecordedBlocks(self.recorder, innermost)
-        return self._blocks
+        self.blocks = RecordedBlocks(self.recorder, innermost)
+        return self.blocks
 
     def _work(self) -> bool:
         guarded("letting released functions report again", self._sample)

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from narrative_auto.recorder.base import Recorder
-    from narrative_auto.recorder.sites import Site
     from narrative_auto.stories.runtime import StoryRuntime
     from narrative_auto.stories.stages import StageRecord
 
@@ -40,7 +39,7 @@ class RecordedBlocks:
 
     def __init__(self, recorder: Recorder, innermost: ContextVar[Any]) -> None:
         self.recorder = recorder
-        self._sites: dict[str, Site] = {}
+        self._sites: dict[str, int] = {}
         recorder.follow(innermost)
 
     def enter(self, block: StageRecord | StoryRuntime, around: object) -> Place | None:
@@ -50,20 +49,21 @@ class RecordedBlocks:
             block: it.
             around: the one around it, None for none.
         """
-        site = self._sites.get(block.name) or self._site(block)
-        return self.recorder.enter_block(site, block, around)
+        return self.recorder.enter_block(self._sites.get(block.name) or self._site(block), block, around)
 
-    def _site(self, block: StageRecord | StoryRuntime) -> Site:
+    def _site(self, block: StageRecord | StoryRuntime) -> int:
+        """Return the number of the site of all stages of a name."""
         name = block.name
         shown = (block.story.redactor if block.story is not None else Redactor()).text(name)
         if len(self._sites) >= MOST_NAMES:
             name = shown = OTHER_NAMES
         module, filename, line = _first_line()
-        site = self._sites.get(name)
-        if site is None:
-            site = self._sites[name] = self.recorder.sites.add(module, shown, filename, line, BLOCK)
+        number = self._sites.get(name)
+        if number is None:
+            site = self.recorder.sites.add(module, shown, filename, line, BLOCK)
             site.recorder = self.recorder
-        return site
+            number = self._sites[name] = site.number
+        return number
 
 
 def _first_line() -> tuple[str, str, int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from narrative_auto.errors import guarded, guarded_within, shielded
 from narrative_auto.failures.config import FailureDiagnosticsConfig, effective_diagnostics_mode
 from narrative_auto.stories.events import StoryCompleted, StoryStarted
-from narrative_auto.stories.narrator import process_story
+from narrative_auto.stories.narrator import of_process, process_story
 from narrative_auto.stories.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -55,16 +55,20 @@ def provide_renderers(make: Callable[[], Sequence[Any]]) -> None:
         _default_renderers.append(make)
 
 
-def take(innermost: StageRecord | StoryRuntime | None) -> Token[StageRecord | StoryRuntime | None]:
+def _set_on_3_11(innermost: StageRecord | StoryRuntime | None) -> Token[StageRecord | StoryRuntime | None]:
     """Let something be innermost in this context.
 
     CPython 3.11 may collect garbage within the setting of a variable, and so close a generator that sets one, too: the
     values of the context would be freed while they are being used. Whoever has a copy of the context keeps them.
     """
-    kept = copy_context() if _COLLECTS_ANYWHERE else None
+    kept = copy_context()
     token = current.set(innermost)
     del kept
     return token
+
+
+take = _set_on_3_11 if _COLLECTS_ANYWHERE else current.set
+"""Lets something be innermost in this context; returns what `give_back` wants."""
 
 
 def give_back(token: Token[Any]) -> None:
@@ -80,31 +84,41 @@ def give_back(token: Token[Any]) -> None:
 
 def enter(block: StageRecord | StoryRuntime, around: object) -> Place | None:
     """Let a story or stage begin in the recorder of this process; return where, None without a recorder."""
-    narrator = process_story()
-    if narrator is None:
+    if not of_process:
         return None
-    return guarded_within("recording explicit stages", narrator.blocks(current).enter, block, around)
+    try:
+        narrator = of_process[-1]
+        return (narrator.blocks or narrator.begin_blocks(current)).enter(block, around)
+    except Exception as fault:  # noqa: BLE001 - a fault of ours, or what a signal handler raises
+        return guarded_within(_RECORDING, _raised, fault)
 
 
 def leave(block: StageRecord | StoryRuntime, error: BaseException | None = None) -> None:
     """Let it end there; with an exception, if that has left it."""
-    narrator = process_story()
-    if narrator is not None and block.place is not None:
-        guarded_within("recording explicit stages", narrator.recorder.leave_block, block, error)
+    if block.place is not None and of_process:
+        try:
+            of_process[-1].recorder.leave_block(block, error)
+        except Exception as fault:  # noqa: BLE001 - the same
+            guarded_within(_RECORDING, _raised, fault)
 
 
 def suspend(block: StageRecord | StoryRuntime) -> None:
     """Let what follows be outside it there, until `resume`."""
-    narrator = process_story()
-    if narrator is not None and block.place is not None:
-        guarded_within("recording explicit stages", narrator.recorder.suspend_block, block)
+    if block.place is not None and of_process:
+        guarded_within(_RECORDING, of_process[-1].recorder.suspend_block, block)
 
 
 def resume(block: StageRecord | StoryRuntime) -> None:
     """Let what follows be inside it again."""
-    narrator = process_story()
-    if narrator is not None and block.place is not None:
-        guarded_within("recording explicit stages", narrator.recorder.resume_block, block)
+    if block.place is not None and of_process:
+        guarded_within(_RECORDING, of_process[-1].recorder.resume_block, block)
+
+
+_RECORDING = "recording explicit stages"
+
+
+def _raised(fault: Exception) -> None:
+    raise fault
 
 
 def default_renderers() -> Sequence[Any]:

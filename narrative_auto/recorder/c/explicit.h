@@ -55,17 +55,37 @@ static int block_end(Recorder *recorder, const Entry *open, PyObject *error) {
     return end_rarely(site, frame, UNWIND, (uint64_t)(uintptr_t)error, Py_TYPE(error));
 }
 
-/* enter_block(site, block, around) */
-static PyObject *recorder_enter_block(PyObject *self, PyObject *args) {
+static int is_count(const char *name, Py_ssize_t count, Py_ssize_t wanted) {
+    if (count != wanted)
+        PyErr_Format(PyExc_TypeError, "%s takes %zd arguments, not %zd", name, wanted, count);
+    return count == wanted;
+}
+
+/* The four numbers of a place. */
+static PyObject *place(uint32_t lane, uint64_t started, uint32_t caller, uint64_t caller_started) {
+    PyObject *numbers[] = {
+        PyLong_FromUnsignedLong(lane), PyLong_FromUnsignedLongLong(started), PyLong_FromUnsignedLong(caller),
+        PyLong_FromUnsignedLongLong(caller_started),
+    };
+    PyObject *made = PyErr_Occurred() ? NULL : PyTuple_Pack(4, numbers[0], numbers[1], numbers[2], numbers[3]);
+    for (int at = 0; at < 4; at++)
+        Py_XDECREF(numbers[at]);
+    return made;
+}
+
+/* enter_block(site's number, block, around) */
+static PyObject *recorder_enter_block(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     Recorder *recorder = (Recorder *)self;
-    PyObject *described_site, *block, *around;
-    if (!PyArg_ParseTuple(args, "OOO:enter_block", &described_site, &block, &around))
+    if (!is_count("enter_block", count, 3))
         return NULL;
-    SiteState *site = state_of(recorder, described_site);
+    unsigned long number = PyLong_AsUnsignedLong(args[0]);
+    PyObject *block = args[1], *around = args[2];
+    if (number == (unsigned long)-1 && PyErr_Occurred())
+        return NULL;
+    SiteState *site = site_state(recorder, (uint32_t)number);
     if (site == NULL)
-        return NULL;
+        return PyErr_NoMemory();
     site->suspends = site->awaits = site->is_block = 1;
-    site->limit = 0;
     Lane *lane = lane_here(recorder, 1);
     if (lane == NULL || lane->muted)
         Py_RETURN_NONE;
@@ -99,20 +119,18 @@ static PyObject *recorder_enter_block(PyObject *self, PyObject *args) {
         PyErr_Restore(kind, value, traceback);
         return NULL;
     }
-    uint32_t number = linked || is_block(&caller) ? 0 : caller.site;
-    return Py_BuildValue("(IKIK)", lane->number, (unsigned long long)now, number, (unsigned long long)entry_started(&caller));
+    return place(lane->number, now, linked || is_block(&caller) ? 0 : caller.site, entry_started(&caller));
 }
 
 /* leave_block(block, error) */
-static PyObject *recorder_leave_block(PyObject *self, PyObject *args) {
+static PyObject *recorder_leave_block(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     Recorder *recorder = (Recorder *)self;
-    PyObject *block, *error;
     Entry open;
-    if (!PyArg_ParseTuple(args, "OO:leave_block", &block, &error))
+    if (!is_count("leave_block", count, 2))
         return NULL;
-    if (!suspended_take(&recorder->blocks, block, &open))
+    if (!suspended_take(&recorder->blocks, args[0], &open))
         Py_RETURN_NONE;
-    if (block_end(recorder, &open, error) < 0)
+    if (block_end(recorder, &open, args[1]) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
