@@ -3,7 +3,7 @@
 In each round all ways run one after the other, each in a process of its own. A figure is the minimum over the rounds,
 by that of plain; in brackets the least and the most of the rounds: far from each other where the machine was busy. The
 results go to `benchmarks/results/`, the table to `docs/performance.md`, and where a figure is missed the exit status is
-1.
+1. Where parts are named, the figures of the others stay.
 """
 
 from __future__ import annotations
@@ -33,9 +33,8 @@ def main() -> int:
     results = Results(chosen.quick)
     for part in chosen.parts or PARTS:
         PARTS[part](results)
-        if not chosen.parts:
-            print(f"\nwritten to {results.write()}")  # what comes later may take long
-    if not chosen.parts and not chosen.quick:
+        print(f"\nwritten to {results.write(is_whole=not chosen.parts)}")  # what comes later may take long
+    if not chosen.quick:
         write_page()
     print()
     for figure in results.missed:

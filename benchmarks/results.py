@@ -91,18 +91,28 @@ class Results:
         """The figures that were not reached."""
         return [figure for figure in self.figures if figure.is_missed]
 
-    def write(self) -> Path:
-        """Write the figures as JSON; return the path."""
+    def write(self, *, is_whole: bool) -> Path:
+        """Write the figures as JSON; return the path.
+
+        Args:
+            is_whole: all parts ran; else the figures of the others stay.
+        """
         RESULTS.mkdir(exist_ok=True)
         version = ".".join(map(str, sys.version_info[:2]))
+        path = RESULTS / f"{version}{'-quick' if self.quick else ''}.json"
+        figures, faults = {(figure.what, figure.way): asdict(figure) for figure in self.figures}, self.faults
+        if not is_whole and path.exists():
+            before = json.loads(path.read_text("utf-8"))
+            if not any(figure.what in workloads.NAMES for figure in self.figures):
+                faults = before["faults"]  # of whole programs
+            figures = {(figure["what"], figure["way"]): figure for figure in before["figures"]} | figures
         content = {
             "python": platform.python_version(),
             "machine": f"{platform.machine()}, {os.cpu_count()} processors",
             "quick": self.quick,
-            "figures": [asdict(figure) for figure in self.figures],
-            "faults": self.faults,
+            "figures": list(figures.values()),
+            "faults": faults,
         }
-        path = RESULTS / f"{version}{'-quick' if self.quick else ''}.json"
         path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
         return path
 

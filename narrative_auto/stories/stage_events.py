@@ -19,8 +19,20 @@ if TYPE_CHECKING:
     from narrative_auto.stories.stages import StageRecord
 
 
-def _field(read: Callable[[StageRecord], Any]) -> Any:
-    return property(lambda event: read(event._record))  # noqa: SLF001 - of the classes below
+def _field(slot: Any, read: Callable[[Any], Any]) -> Any:
+    """Return what works a field out, unless somebody has put another value into its slot."""
+
+    def get(event: Any) -> Any:
+        try:
+            return slot.__get__(event)
+        except AttributeError:
+            return read(event)
+
+    return property(get, slot.__set__)
+
+
+def _of_stage(read: Callable[[StageRecord], Any]) -> Callable[[Any], Any]:
+    return lambda event: read(event._record)  # noqa: SLF001
 
 
 def _story(record: StageRecord) -> StoryRuntime:
@@ -28,16 +40,16 @@ def _story(record: StageRecord) -> StoryRuntime:
     return record.story
 
 
-_FIELDS: dict[str, Any] = {
-    "story_id": _field(lambda record: _story(record).story_id),
-    "story_name": _field(lambda record: _story(record).name),
-    "root_story_id": _field(lambda record: _story(record).root_story_id),
-    "stage_name": _field(lambda record: record.name),
-    "stage_index": _field(lambda record: record.stage_index),
-    "parent_stage_name": _field(lambda record: record.parent_stage_name),
-    "stage_id": _field(lambda record: record.stage_id),
-    "parent_stage_id": _field(lambda record: record.parent_stage_id),
-    "lane": _field(lambda record: record.lane),
+_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "story_id": _of_stage(lambda record: _story(record).story_id),
+    "story_name": _of_stage(lambda record: _story(record).name),
+    "root_story_id": _of_stage(lambda record: _story(record).root_story_id),
+    "stage_name": _of_stage(lambda record: record.name),
+    "stage_index": _of_stage(lambda record: record.stage_index),
+    "parent_stage_name": _of_stage(lambda record: record.parent_stage_name),
+    "stage_id": _of_stage(lambda record: record.stage_id),
+    "parent_stage_id": _of_stage(lambda record: record.parent_stage_id),
+    "lane": _of_stage(lambda record: record.lane),
 }
 
 
@@ -47,9 +59,9 @@ def _plain(event: Any) -> Any:
     return kind, tuple(getattr(event, one.name) for one in dataclasses.fields(kind))
 
 
-def _kind(base: type, slots: tuple[str, ...], own: dict[str, Any]) -> type:
+def _kind(base: type, slots: tuple[str, ...], own: dict[str, Callable[[Any], Any]]) -> type:
     """Return a class whose fields are worked out, and which passes for the event, also where classes are compared."""
-    fields = {**_FIELDS, **own}
+    fields = {name: _field(getattr(base, name), read) for name, read in {**_FIELDS, **own}.items()}
     assert {one.name for one in dataclasses.fields(base)} == set(fields)
     passing = {"__class__": property(lambda _: base), "__module__": base.__module__, "__qualname__": base.__qualname__}
     return type(base.__name__, (base,), {"__slots__": slots, "__reduce__": _plain, **passing, **fields})
@@ -59,16 +71,16 @@ def _progress(event: Any) -> int:
     return percent(event._done, event._total or event._begun)  # noqa: SLF001
 
 
-_Started: Any = _kind(StageStarted, ("_record",), {"timestamp": _field(lambda record: record.started_at)})
+_Started: Any = _kind(StageStarted, ("_record",), {"timestamp": _of_stage(lambda record: record.started_at)})
 _Completed: Any = _kind(
     StageCompleted,
     ("_begun", "_done", "_record", "_total"),
     {
-        "timestamp": _field(lambda record: record.ended_at),
-        "duration_seconds": _field(lambda record: record.duration_seconds),
-        "running_seconds": _field(lambda _: 0.0),
-        "progress_percent": property(_progress),
-        "total_stages": property(lambda event: event._total),  # noqa: SLF001
+        "timestamp": _of_stage(lambda record: record.ended_at),
+        "duration_seconds": _of_stage(lambda record: record.duration_seconds),
+        "running_seconds": lambda _: 0.0,
+        "progress_percent": _progress,
+        "total_stages": lambda event: event._total,  # noqa: SLF001
     },
 )
 _new = object.__new__

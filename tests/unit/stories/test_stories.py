@@ -120,6 +120,9 @@ def test_events_of_stages_are_ordinary_ones() -> None:
     assert pickle.loads(pickle.dumps(completed)) == completed
     assert dataclasses.replace(completed, stage_name="Other").stage_name == "Other"
     assert type(completed).__name__ == "StageCompleted"
+    completed.stage_name = "Renamed"
+    assert (completed.stage_name, started.stage_name) == ("Renamed", "Load")
+    completed.stage_name = "Load"
     match completed:
         case StageCompleted(stage_name="Load"):
             pass
