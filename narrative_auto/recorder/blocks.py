@@ -8,8 +8,25 @@ from __future__ import annotations
 
 import time
 
-from narrative_auto.recorder.calls import NOTHING, end, resume, started_at, suspend, take_at, write
-from narrative_auto.recorder.lane import BLOCK, CALLS, LINKED, NUMBER, RESUMED, ROW, SINCE, STARTED, WITHIN
+from narrative_auto.recorder.calls import NOTHING, note, resume, started_at, unwind, write
+from narrative_auto.recorder.lane import (
+    BELOW,
+    BLOCK,
+    CALLER,
+    CALLS,
+    LANE,
+    LINKED,
+    LONGEST,
+    NUMBER,
+    RESUMED,
+    ROW,
+    RUNNING,
+    SELF,
+    SINCE,
+    STARTED,
+    TOTAL,
+    WITHIN,
+)
 from narrative_auto.recorder.layout import RESUME, RETURN, START, UNWIND, YIELD
 
 TYPE_CHECKING = False
@@ -88,43 +105,36 @@ class Blocks:
             return
         now = time.perf_counter_ns()
         write(lane, now, entry[NUMBER] | (RETURN if error is None else UNWIND) << 32)
+        self._take(lane, lanes, entry, now)
+        row = entry[ROW]
+        duration = now - entry[STARTED]
+        row[TOTAL] += duration
+        row[LONGEST] = max(row[LONGEST], duration)
+        name = unwind(lane, entry, now, id(error), type(error)) if error is not None else ""
+        if name or row[CALLS] == 1 or duration >= self._limit:
+            note(lane, entry, now, entry[RUNNING], name)
+        entry[LINKED] = None  # else each would keep the one before it
+
+    def _take(self, lane: Lane, lanes: list[Lane], entry: list[Any], now: int) -> None:
+        """Take a block off and count it, wherever it is; its row is one of this lane's then."""
         for other in [lane, *lanes]:
-            depth = _depth(other, entry)
-            if depth:
-                _, above = take_at(other, depth, now)
-                if other is lane:
-                    break
-                suspend(other, entry, now)
-                for one in above:
-                    resume(other, one, now)
-                above = []
-                resume(lane, entry, now)
-                lane.stack.pop()
+            if _take_off(other, entry, now):
                 break
         else:
-            above = []
-            for carried in self.carried.values():
+            for key, carried in list(self.carried.items()):
                 carried[:] = [one for one in carried if one is not entry]
-            resume(lane, entry, now)
-            lane.stack.pop()
-        end(lane, entry[NUMBER], self._limit, entry, now, id(error), None if error is None else type(error))
-        for one in above:
-            resume(lane, one, now)
-        entry[LINKED] = None  # else each would keep the one before it
+                if not carried:
+                    del self.carried[key]
+        if entry[LANE] != lane.number:
+            entry[ROW] = lane.row(entry[NUMBER], entry[ROW][CALLER], now)
 
     def suspend(self, lane: Lane, block: object) -> None:
         """Let what follows be outside an open block, until `resume`."""
         entry = self.known.get(id(block))
-        depth = _depth(lane, entry) if entry is not None else 0
-        if entry is None or not depth:
-            return
         now = time.perf_counter_ns()
-        write(lane, now, entry[NUMBER] | YIELD << 32)
-        _, above = take_at(lane, depth, now)
-        suspend(lane, entry, now)
-        for one in above:
-            resume(lane, one, now)
-        self.carried[id(block)] = [entry]
+        if entry is not None and _take_off(lane, entry, now):
+            write(lane, now, entry[NUMBER] | YIELD << 32)
+            self.carried[id(block)] = [entry]
 
     def resume(self, lane: Lane, block: object) -> None:
         """Let what follows be within a suspended block again."""
@@ -144,7 +154,16 @@ def _within(lane: Lane, depth: int) -> int:
     return 0
 
 
-def _depth(lane: Lane, entry: list[Any]) -> int:
-    """Return where on a lane's stack an entry stands, 0 for nowhere."""
+def _take_off(lane: Lane, entry: list[Any], now: int) -> bool:
+    """Take a block off a lane's stack and count it up to now; what is above it stays. Return whether it was there."""
     stack = lane.stack
-    return next((at for at in range(len(stack) - 1, 0, -1) if stack[at] is entry), 0)
+    at = next((at for at in range(len(stack) - 1, 0, -1) if stack[at] is entry), 0)
+    if not at:
+        return False
+    segment = now - entry[SINCE]
+    above = now - stack[at + 1][SINCE] if at + 1 < len(stack) else 0  # it adds its own when it ends
+    entry[ROW][SELF] += segment - entry[BELOW] - above
+    entry[RUNNING] += segment
+    stack[at - 1][BELOW] += segment - above
+    del stack[at]
+    return True

@@ -158,7 +158,7 @@ def note(lane: Lane, entry: list[Any], now: int, running: int, error: str) -> No
     )
 
 
-def _unwind(lane: Lane, entry: list[Any], now: int, identity: int, kind: type) -> str:
+def unwind(lane: Lane, entry: list[Any], now: int, identity: int, kind: type) -> str:
     """Remember that an exception left a call; return its type's name, or "" if it is no failure."""
     row = entry[ROW]
     lane.unwound.append((identity, entry[NUMBER], started_at(entry), now))
@@ -228,7 +228,7 @@ def end(
     row[TOTAL] += duration
     if duration > row[LONGEST]:
         row[LONGEST] = duration
-    name = _unwind(lane, entry, now, identity, kind) if kind is not None else ""
+    name = unwind(lane, entry, now, identity, kind) if kind is not None else ""
     if kind is RecursionError and frame is not None:
         _resynchronise(stack, number, frame)
     if name or row[CALLS] == 1 or duration >= limit:

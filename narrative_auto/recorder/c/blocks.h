@@ -109,6 +109,20 @@ static int block_push(Lane *lane, Entry *block, uint64_t now) {
     return 1;
 }
 
+/* Takes a block off a stack and counts it up to now; what is above it stays. */
+static Entry block_take(Lane *lane, uint32_t at, uint64_t now) {
+    Entry block = lane->stack[at];
+    uint64_t segment = now > block.since ? now - block.since : 0;
+    uint64_t above = at < lane->top && now > lane->stack[at + 1].since ? now - lane->stack[at + 1].since : 0;
+    if (segment > block.below + above)
+        block.row->own += segment - block.below - above;
+    lane->stack[at - 1].below += segment > above ? segment - above : 0; /* what is above adds its own when it ends */
+    block.running += segment;
+    memmove(&lane->stack[at], &lane->stack[at + 1], (lane->top - at) * sizeof block);
+    lane->top--;
+    return block;
+}
+
 static inline void put_back(Lane *lane, Lifted *lifted, uint64_t now) {
     for (uint32_t at = 0; at < lifted->count; at++)
         block_push(lane, &lifted->entries[at], now);

@@ -15,30 +15,30 @@ static PyObject *recorder_follow(PyObject *self, PyObject *variable) {
     Py_RETURN_NONE;
 }
 
-/* Brings a block from where it was opened, another thread's stack or a suspended coroutine, onto this lane's stack. */
-static void block_fetch(Lane *lane, const Entry *open, uint64_t now) {
+/* Takes a block off and counts it, wherever it is: on this thread's stack, on another one's or in a suspended coroutine.
+   Returns where it was on this thread's, 0 for elsewhere; its row is one of this lane's. */
+static uint32_t block_fetch(Lane *lane, const Entry *open, Entry *block, uint64_t now) {
     Recorder *recorder = lane->owner;
-    for (Lane *other = recorder->lanes; other != NULL; other = other->next_of_owner) {
-        uint32_t at = other->muted || atomic_load(&other->ended)
-            ? 0 : lane_search(other, block_frame(open->block), open->site);
-        if (at == 0)
-            continue;
-        Lifted above = lift(other, at, now);
-        Entry block = other->stack[other->top--];
-        block.running += account(other, &block, now);
-        put_back(other, &above, now);
-        block_push(lane, &block, now);
-        return;
+    void *frame = block_frame(open->block);
+    uint32_t at = lane_search(lane, frame, open->site);
+    if (LIKELY(at != 0)) {
+        *block = block_take(lane, at, now);
+        return at;
     }
+    block->row = NULL;
+    for (Lane *other = recorder->lanes; other != NULL && block->row == NULL; other = other->next_of_owner)
+        if (!other->muted && !atomic_load(&other->ended) && (at = lane_search(other, frame, open->site)) != 0)
+            *block = block_take(other, at, now);
     Suspended *table = &recorder->suspended;
-    for (uint32_t at = 0; table->count && at <= table->mask; at++)
-        if (table->slots[at].frame != NULL && table->slots[at].block == open->block
-            && table->slots[at].site == open->site) {
-            Entry block = table->slots[at];
-            suspended_remove(table, at);
-            block_push(lane, &block, now);
-            return;
+    for (uint32_t slot = 0; block->row == NULL && table->count && slot <= table->mask; slot++)
+        if (table->slots[slot].frame != NULL && table->slots[slot].block == open->block
+            && table->slots[slot].site == open->site) {
+            *block = table->slots[slot];
+            suspended_remove(table, slot);
         }
+    if (block->row != NULL)
+        block->row = row_of(lane, open->site, block->row->caller, now);
+    return 0;
 }
 
 /* Ends a block: with `error` an exception left it. Returns -1 with an exception of a signal handler's. */
@@ -47,12 +47,30 @@ static int block_end(Recorder *recorder, const Entry *open, PyObject *error) {
     Lane *lane = lane_here(recorder, 1);
     if (site == NULL || lane == NULL || lane->muted)
         return 0;
-    void *frame = block_frame(open->block);
-    if (lane_search(lane, frame, open->site) == 0)
-        block_fetch(lane, open, clock_ns());
-    if (error == Py_None)
-        return end_rarely(site, frame, RETURN, 0, NULL);
-    return end_rarely(site, frame, UNWIND, (uint64_t)(uintptr_t)error, Py_TYPE(error));
+    uint64_t now = clock_ns();
+    Entry block;
+    uint32_t at = block_fetch(lane, open, &block, now);
+    lane_write(lane, now, open->site, error == Py_None ? RETURN : UNWIND);
+    if (block.row == NULL)
+        return 0; /* its thread is over */
+    uint64_t duration = now > block.started ? now - block.started : 0;
+    block.row->total += duration;
+    if (duration > block.row->longest)
+        block.row->longest = duration;
+    return told(
+        lane, &block, at ? at - 1 : lane->top, now, block.running, duration, site->limit, (uint64_t)(uintptr_t)error,
+        error == Py_None ? NULL : Py_TYPE(error)
+    );
+}
+
+/* The call that opens a block, if it can be suspended, is to tell when it is: the governor lets it. */
+static void has_blocks(Recorder *recorder, const Lane *lane) {
+    uint32_t at = lane->top;
+    while (at > 0 && is_block(&lane->stack[at]))
+        at--;
+    SiteState *site = at > 0 && lane->stack[at].suspends ? site_state(recorder, lane->stack[at].site) : NULL;
+    if (site != NULL)
+        site->has_blocks = 1;
 }
 
 static int is_count(const char *name, Py_ssize_t count, Py_ssize_t wanted) {
@@ -91,6 +109,7 @@ static PyObject *recorder_enter_block(PyObject *self, PyObject *const *args, Py_
         Py_RETURN_NONE;
     if (lane->head >= lane->check_at && lane_checked(lane) < 0)
         return NULL;
+    has_blocks(recorder, lane);
     const Entry *found = suspended_find(&recorder->blocks, around);
     Entry outer = found != NULL ? *found : no_block;
     int linked = outer.block != 0 && outer.block != lane->stack[lane->top].block;
@@ -146,12 +165,11 @@ static PyObject *recorder_suspend_block(PyObject *self, PyObject *block) {
         Py_RETURN_NONE;
     uint64_t now = clock_ns();
     lane_write(lane, now, open->site, YIELD);
-    Lifted above = lift(lane, at, now);
-    Entry entry = lane->stack[lane->top--];
-    entry.running += account(lane, &entry, now);
+    Entry entry = block_take(lane, at, now);
     entry.frame = block;
-    suspend(recorder, lane, &entry, now);
-    put_back(lane, &above, now);
+    entry.since = now;
+    entry.below = 0;
+    suspended_put(&recorder->suspended, &entry);
     Py_RETURN_NONE;
 }
 
@@ -159,9 +177,11 @@ static PyObject *recorder_suspend_block(PyObject *self, PyObject *block) {
 static PyObject *recorder_resume_block(PyObject *self, PyObject *block) {
     Recorder *recorder = (Recorder *)self;
     Lane *lane = lane_here(recorder, 1);
-    Entry entry;
-    if (lane == NULL || lane->muted || !suspended_take(&recorder->suspended, block, &entry))
+    const Entry *open = suspended_find(&recorder->blocks, block), *found = suspended_find(&recorder->suspended, block);
+    if (lane == NULL || lane->muted || open == NULL || found == NULL || found->block != open->block)
         Py_RETURN_NONE;
+    Entry entry;
+    suspended_take(&recorder->suspended, block, &entry);
     uint64_t now = clock_ns();
     lane_write(lane, now, entry.site, RESUME);
     if (block_push(lane, &entry, now))

@@ -145,7 +145,7 @@ static int release_sites(Recorder *recorder, uint64_t passed) {
         for (uint32_t at = 0; recorder->chunks[chunk] != NULL && at < SITES_PER_CHUNK; at++) {
             SiteState *site = &recorder->chunks[chunk][at];
             own += site->own;
-            if (!site->records || site->silent || site->is_block)
+            if (!site->records || site->silent || site->is_block || site->has_blocks)
                 continue;
             if (count == room) {
                 room = room ? 2 * room : 256;

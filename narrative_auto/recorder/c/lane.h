@@ -42,6 +42,7 @@ typedef struct {
     uint8_t described; /* in the black box */
     uint8_t generation;    /* how often it was taken back, more or less: a probe may try again to be jumped over */
     uint8_t is_block;      /* of blocks, not of calls */
+    uint8_t has_blocks;    /* what can be suspended, and opens blocks, which are suspended with it */
     struct Patch *patches; /* the jumps over its probes */
     uint64_t own, held, records; /* for a decision of the governor */
 } SiteState;

@@ -162,8 +162,11 @@ static inline int on_start(const SiteState *site, void *frame, int suspends) {
     return begin_call(site, frame, lane, now, suspends);
 }
 
-static __attribute__((noinline)) int note(Lane *lane, const Entry *entry, uint64_t now, uint64_t running, PyObject *error) {
-    const Entry *caller = caller_of(lane, entry, lane->top);
+/* Lets a call that has ended be told; `beneath` is where the one beneath it stands. */
+static __attribute__((noinline)) int note(
+    Lane *lane, const Entry *entry, uint32_t beneath, uint64_t now, uint64_t running, PyObject *error
+) {
+    const Entry *caller = caller_of(lane, entry, beneath);
     Notable call = {
         .site = entry->site,
         .caller = entry->row->caller,
@@ -233,6 +236,20 @@ static inline uint64_t leave(Lane *lane, const Entry *entry, uint64_t now, int s
     return duration;
 }
 
+/* What is left to do at the end of a call that was taken off and counted: with `kind` an exception of that type and
+   identity has left it. */
+static int told(
+    Lane *lane, const Entry *ended, uint32_t beneath, uint64_t now, uint64_t running, uint64_t duration, uint64_t limit,
+    uint64_t identity, PyTypeObject *kind
+) {
+    PyObject *name = kind != NULL ? unwound(lane, ended, now, identity, kind) : NULL;
+    int failed = 0;
+    if (duration >= limit || ended->row->calls == 1 || name != NULL)
+        failed = note(lane, ended, beneath, now, running, name);
+    Py_XDECREF(name);
+    return failed;
+}
+
 /* The end of a call: a return, or with `kind` an exception of that type and identity. */
 static __attribute__((noinline)) int end_rarely(
     const SiteState *site, const void *frame, uint64_t transition, uint64_t identity, PyTypeObject *kind
@@ -248,11 +265,7 @@ static __attribute__((noinline)) int end_rarely(
     Lifted above = lift(lane, at, now); /* the blocks that were opened within it and are open still outlive it */
     Entry ended = lane->stack[lane->top--]; /* what follows may free objects, so other code may run and push */
     uint64_t duration = leave(lane, &ended, now, ended.suspends, &running);
-    PyObject *name = kind != NULL ? unwound(lane, &ended, now, identity, kind) : NULL;
-    int failed = 0;
-    if (duration >= site->limit || ended.row->calls == 1 || name != NULL)
-        failed = note(lane, &ended, now, running, name);
-    Py_XDECREF(name);
+    int failed = told(lane, &ended, lane->top, now, running, duration, site->limit, identity, kind);
     put_back(lane, &above, now);
     return failed;
 }
@@ -268,7 +281,7 @@ static inline int on_return(const SiteState *site, const void *frame, int suspen
     lane->top--;
     lane_write(lane, now, site->number, RETURN);
     uint64_t duration = leave(lane, entry, now, suspends, &running);
-    return UNLIKELY(duration >= site->limit || entry->row->calls == 1) ? note(lane, entry, now, running, NULL) : 0;
+    return UNLIKELY(duration >= site->limit || entry->row->calls == 1) ? note(lane, entry, lane->top, now, running, NULL) : 0;
 }
 
 static int on_unwind(const SiteState *site, const void *frame, uint64_t identity, PyTypeObject *kind) {
