@@ -198,6 +198,20 @@ def test_no_call_is_a_stage_twice(engine: str, write: Write, tmp_path: Path) -> 
     ]  # fmt: skip
 
 
+def test_coroutines_that_open_stages_keep_their_nesting_under_a_budget(write: Write, tmp_path: Path) -> None:
+    """However hot they are: what they have open is suspended with them."""
+    write(
+        "app.py",
+        "import asyncio\nfrom narrative_auto import stage, story\n"
+        "async def one(n):\n    async with stage('Row'):\n        await asyncio.sleep(0)\n"
+        "async def main():\n    async with story('Many', renderers=[]):\n"
+        "        for _ in range(30): await asyncio.gather(*[one(n) for n in range(500)])\nasyncio.run(main())\n",
+    )
+    done = narrative_run("--tell", "tree", "--budget", "3%", sys.executable, "app.py", cwd=tmp_path)
+    assert tree_of(done.err) == ["main", "  Many", "    one x15000", "      Row x15000"]
+    assert "nesting not sure" not in done.err
+
+
 def test_a_child_of_fork_goes_on_within_its_parents_stage(write: Write, tmp_path: Path) -> None:
     """Its calls are within what was open at the fork."""
     write(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ import pytest
 from narrative_auto.recorder import _native
 from narrative_auto.recorder.layout import RESUME, RETURN, START, UNWIND, YIELD
 from narrative_auto.recorder.native import NativeRecorder
-from narrative_auto.recorder.sites import COROUTINE
+from narrative_auto.recorder.sites import BLOCK, COROUTINE
 from tests.conftest import THOROUGH
 
 TIMES = 1_000_000 if THOROUGH else 100_000
 
+INNERMOST: ContextVar[object] = ContextVar("innermost", default=None)
 ERROR = ValueError("kept alive: it is always the same one")
 SOME = (lambda: None).__code__
 
@@ -38,6 +40,8 @@ class Entries:
         self.thrown = NativeRecorder(0)  # where each failure is notable
         site = self.thrown.sites.add("shop", "fails", "store.py", 50, "function")
         self.failing = self.thrown.probes(site, (START, UNWIND))
+        self.block = self.thrown.sites.add("shop", "Load", "store.py", 70, BLOCK).number
+        self.thrown.follow(INNERMOST)
         self.call()
 
     def call(self) -> None:
@@ -84,6 +88,18 @@ class Entries:
         nap = _native.Nap()
         nap.acquire(timeout=0)
         nap.release()
+
+    def blocks(self) -> None:
+        recorder, outer, inner = self.thrown, object(), object()
+        recorder.enter_block(self.block, outer, None)
+        recorder.enter_block(self.block, inner, outer)
+        recorder.suspend_block(inner)
+        recorder.resume_block(inner)
+        recorder.leave_block(inner, ERROR)
+        recorder.leave_block(outer, None)
+        not self.failing[0]
+        self.failing[1] == ERROR  # noqa: B015 - what an instrumented function does
+        recorder.take()
 
     def untraced(self) -> None:
         self.recorder.untraced(int)
