@@ -68,11 +68,12 @@ class StoryRecorder:
         failures = [_shown(event) for event in self._of(FailureOccurred)]
         assert not failures, f"there was a failure: {'; '.join(failures)}"
 
-    def assert_stage_failed(self, name: str, *, error_type: str | None = None) -> None:
-        """A failure was told of this stage, of this type if one is named."""
+    def assert_stage_failed(self, name: str, *, error_type: str | type[BaseException] | None = None) -> None:
+        """A failure was told of this stage, of this type (or its name) if one is named."""
         failures = self._of(FailureOccurred)
-        found = [event for event in failures if event.stage_name == name and error_type in {None, event.error_type}]
-        wanted = f"{name} ({error_type})" if error_type else name
+        kind = error_type.__name__ if isinstance(error_type, type) else error_type
+        found = [event for event in failures if event.stage_name == name and kind in {None, event.error_type}]
+        wanted = f"{name} ({kind})" if kind else name
         seen = "; ".join(map(_shown, failures)) or "no failure"
         assert found, f"no failure at {wanted}; there was: {seen}"
 

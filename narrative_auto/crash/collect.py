@@ -12,6 +12,7 @@ from narrative_auto.failures.values import clean
 from narrative_auto.recorder.layout import RESUME, RETURN, START, TRANSITIONS, UNWIND, YIELD
 from narrative_auto.recorder.sites import BLOCK, FUNCTION
 from narrative_auto.stories.failed import failure_event, traceback_text
+from narrative_auto.stories.recorded import was_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -131,38 +132,29 @@ def _path(recorder: Recorder, error: BaseException, sites: list[Site], now: int)
         sites: those of the functions that it came through, the outermost first.
         now: ns.
     """
-    lane = recorder.current_lane()
-    left = recorder.unwound(lane) if lane is not None else []
-    found: list[int | None] = []
-    position = len(left)
-    for each in sites:
+    left = sorted((one for lane in recorder.lanes for one in recorder.unwound(lane)), key=lambda one: one[3])
+    path: list[tuple[int, StageOnPath]] = []
+    failed_at, began, position = now, 0, len(left)
+    for site in sites:
         # The outermost stage was left last. What is further in was left earlier, so the search goes on from there.
-        at = next((at for at in range(position - 1, -1, -1) if left[at][1] == each.number), None)
-        found.append(at)
-        position = position if at is None else at
-    path, failed_at = [], now
-    innermost: Site | None = None
-    above, identity = len(left), id(error)
-    for site, at in zip([*sites, None], [*found, -1], strict=True):
-        for number in range(above - 1, above - 1 if at is None else at, -1):
-            explicit = recorder.sites[left[number][1]]  # stages that the function around had opened
-            if explicit.kind == BLOCK and left[number][0] == identity:
-                path.append(StageOnPath(explicit.name, (left[number][3] - left[number][2]) / 1e9, 0))
-                failed_at, innermost = min(failed_at, left[number][3]), explicit
-        if site is None:
-            break
-        innermost = site
+        at = next((at for at in range(position - 1, -1, -1) if left[at][1] == site.number), None)
         if at is None:
-            path.append(StageOnPath(site.name, None, 0))
+            path.append((began, StageOnPath(site.name, None, 0)))
             continue
-        above = at
-        identity, _, began, ended = left[at]
+        position = at
+        _, _, began, ended = left[at]
         failed_at = min(failed_at, ended)
-        path.append(StageOnPath(site.name, (ended - began) / 1e9, 0))
-    if innermost is not None and innermost.kind == FUNCTION:
-        calls = sum(edge.calls for edge in recorder.edges() if edge.site == innermost.number)
-        path[-1] = StageOnPath(path[-1].name, path[-1].seconds, calls)
-    return path, failed_at
+        calls = 0
+        if site is sites[-1] and site.kind == FUNCTION:
+            calls = sum(edge.calls for edge in recorder.edges() if edge.site == site.number)
+        path.append((began, StageOnPath(site.name, (ended - began) / 1e9, calls)))
+    for _, number, began, ended in left:
+        explicit = recorder.sites[number]
+        if explicit.kind == BLOCK and was_left(began, error):
+            failed_at = min(failed_at, ended)
+            within = sum(start <= began for start, _ in path)
+            path.insert(within, (began, StageOnPath(explicit.name, (ended - began) / 1e9, 0)))
+    return [StageOnPath(one.name, one.seconds, 0) for _, one in path[:-1]] + [one for _, one in path[-1:]], failed_at
 
 
 def _before(recorder: Recorder, records: Iterable[tuple[int, int, int]], failed_at: int) -> list[CallBefore]:

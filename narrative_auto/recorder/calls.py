@@ -61,7 +61,7 @@ def caller_of(entry: list[Any], beneath: list[Any]) -> list[Any]:
     return beneath if beneath[NUMBER] == entry[ROW][CALLER] else NOTHING
 
 
-NOTHING: list[Any] = [0, 0, [], 0]
+NOTHING: list[Any] = [0, 0, [], 0, 0, 0, False, 0, 0, None]
 """Stands for the entry of no block."""
 
 

@@ -96,8 +96,8 @@ def probe_types(
                     row = lane.row(number, caller[0], now)
                 row[0] += 1  # CALLS
                 stack.append([number, now, row, 0])
-                if known and (len(caller) > BLOCK or len(stack) == 2):
-                    blocks.link(lane)
+                if len(caller) > BLOCK or (known and len(stack) == 2):
+                    blocks.place(lane)
             except RecursionError:
                 pass
             return True
@@ -115,7 +115,7 @@ def probe_types(
                         entry += (entry[SINCE], 0, False, lane.number, 0, None)
                     entry[AWAITS] = self.site.kind == COROUTINE
                     if known:
-                        blocks.link(lane)
+                        blocks.place(lane)
             except RecursionError:
                 pass
             return True

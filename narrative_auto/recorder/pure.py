@@ -9,6 +9,7 @@ from narrative_auto.recorder.base import BY_CALLBACK, IN_CODE, bind_copies
 from narrative_auto.recorder.blocks import Blocks
 from narrative_auto.recorder.calls import caller_of, lane_of, started_at
 from narrative_auto.recorder.lane import (
+    BLOCK,
     CALLEES,
     CALLER,
     CALLS,
@@ -162,7 +163,7 @@ class PureRecorder:
         for probe in site.probes:
             probe.limit = 0
 
-    def enter_block(self, number: int, block: object, around: object) -> tuple[int, int, int, int] | None:
+    def enter_block(self, number: int, block: object, around: object) -> tuple[int, int, int, int, int] | None:
         """Begin a block, `with stage(...):`."""
         lane = self._lane_here() or self.open_lane()
         return self._blocks.enter(lane, number, block, around) if lane.number else None
@@ -171,7 +172,7 @@ class PureRecorder:
         """End a block, if it is open; with an exception, if that has left it."""
         lane = self._lane_here() or self.open_lane()
         if lane.number:
-            self._blocks.leave(lane, list(self._lanes), block, error)
+            self._blocks.leave(lane, block, error)
 
     def suspend_block(self, block: object) -> None:
         """Let what follows be outside an open block, until `resume_block`."""
@@ -223,6 +224,7 @@ class PureRecorder:
             if lane not in self._lanes:
                 return
             self._lanes.remove(lane)
+            self._blocks.forget(lane)
             for row in lane.rows():
                 self._fold(self._retired, row)
             self._retired_notable += lane.notable
@@ -286,7 +288,7 @@ class PureRecorder:
         """Return the calls that are running in any thread, outermost first within a lane, then the suspended ones."""
         calls = []
         for lane in list(self._lanes):
-            stack = list(lane.stack)
+            stack = [entry for entry in list(lane.stack) if len(entry) <= BLOCK or entry[BLOCK] is not None]
             for depth, (beneath, entry) in enumerate(itertools.pairwise(stack)):
                 caller = caller_of(entry, beneath)
                 around = (caller[NUMBER], lane_of(caller, lane), started_at(caller))

@@ -65,7 +65,8 @@ class NotableCall:
         started, ended: ns of the monotonic clock.
         running: ns that it ran itself, its awaiting apart; the same as its duration for a plain function.
         error: the exception's type name, or "" for a call that returned.
-        caller_lane, caller_started: where and when the calling stage started, which identify it; 0 for none.
+        caller_lane, caller_started: where and when the calling stage started, which identify it; the start is 0 for
+            none.
     """
 
     __slots__ = ("caller", "caller_lane", "caller_started", "ended", "error", "lane", "running", "site", "started")

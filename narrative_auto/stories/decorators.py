@@ -16,6 +16,7 @@ import wrapt
 
 from narrative_auto.instrument.marks import NO_STAGE, STAGE_NAME, replace
 from narrative_auto.stories.opening import story
+from narrative_auto.stories.recorded import carried
 from narrative_auto.stories.stages import stage
 
 if TYPE_CHECKING:
@@ -144,15 +145,15 @@ def _function_of(value: Any) -> types.FunctionType | None:
 
 
 def _staged_in_stories(value: Any, function: types.FunctionType, name: str) -> Any:
-    """Return a function or method that is a stage where there is a story, and nothing else elsewhere."""
+    """Return a function or method that is a stage of the story that it is called in, if there is one."""
     return _staged(value, lambda: stage(vars(function).get(STAGE_NAME) or name, optional=True))
 
 
 def _staged(function: Target, span: Callable[[], Span]) -> Target:
     """Return a function whose calls are explicit stages, and no automatic ones."""
     inner = getattr(function, "__func__", function)
-    if type(inner) is types.FunctionType:
-        replace(inner)
+    if type(inner) is types.FunctionType and "<locals>" not in inner.__code__.co_qualname:
+        replace(inner)  # not what a decorator makes: all that it makes have one code
     return _wrapped(function, span)
 
 
@@ -211,8 +212,8 @@ def _around_call(span: Span, function: Any, args: Any, kwargs: Any) -> Any:
 
 
 async def _around_coroutine(span: Span, function: Any, args: Any, kwargs: Any) -> Any:
-    async with span:
-        return await function(*args, **kwargs)
+    async with span as opened:
+        return await carried(opened, function(*args, **kwargs))
 
 
 def _around_generator(span: Span, function: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
@@ -242,12 +243,12 @@ def _around_generator(span: Span, function: Any, args: Any, kwargs: Any) -> Gene
 
 async def _around_async_generator(span: Span, function: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, Any]:
     """Do the same for an asynchronous one."""
-    async with span:
+    async with span as opened:
         generator = function(*args, **kwargs)
         step: Callable[[], Any] = generator.__anext__
         while True:
             try:
-                value = await step()
+                value = await carried(opened, step())
             except StopAsyncIteration:
                 return
             span.suspend()

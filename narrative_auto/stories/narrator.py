@@ -11,14 +11,12 @@ from narrative_auto.stories.ticker import Ticker
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextvars import ContextVar
     from datetime import datetime
     from typing import Any
 
     from narrative_auto.recorder.base import Recorder
     from narrative_auto.recorder.readings import NotableCall, OpenCall
     from narrative_auto.stories.events import StageTotal
-    from narrative_auto.stories.recorded import RecordedBlocks
 
 INTERVAL = 0.25
 """Seconds between two looks at the recorder."""
@@ -31,13 +29,12 @@ PER_SECOND = 2_000
 """Notable stages that are told one by one; the rest is folded into the totals."""
 
 
-of_process: list[Narrator] = []
-"""Who tells the story of this process, where it has one."""
+_of_process: list[Narrator] = []
 
 
 def process_story() -> Narrator | None:
     """Return who tells the story of this process; None where it has none."""
-    return of_process[-1] if of_process else None
+    return _of_process[-1] if _of_process else None
 
 
 class Narrator:
@@ -53,9 +50,6 @@ class Narrator:
         tell_open: given one line about a stage that stays open, or None not to look for any.
         may_work: whether events may be delivered while the program runs, which imports what renderers need.
         sample: called each time the recorder is looked at; lets released functions report again for a while.
-
-    Attributes:
-        blocks: records explicit stories and stages; None before there is one.
     """
 
     def __init__(
@@ -93,23 +87,11 @@ class Narrator:
         self._second = (0, 0)
         self._site_second: dict[int, int] = {}
         self._completed = 0
-        self.blocks: RecordedBlocks | None = None
         self.ticker = Ticker(recorder.mute_thread, self._work, INTERVAL, recorder.new_nap)
 
-    def tell_of_process(self) -> None:
-        """Become the story in which the outermost stories of the program are entered."""
-        of_process[:] = [self]
-
-    def begin_blocks(self, innermost: ContextVar[Any]) -> RecordedBlocks:
-        """Begin to record the explicit stories and stages of the process.
-
-        Args:
-            innermost: the variable in which a context has its innermost one.
-        """
-        from narrative_auto.stories.recorded import RecordedBlocks
-
-        self.blocks = RecordedBlocks(self.recorder, innermost)
-        return self.blocks
+    def tell_of_process(self, *, ends: bool = False) -> None:
+        """Become the story in which the outermost stories of the program are entered, or be it no more."""
+        _of_process[:] = [] if ends else [self]
 
     def _work(self) -> bool:
         guarded("letting released functions report again", self._sample)

@@ -8,17 +8,14 @@ from narrative_auto.errors import guarded, shielded
 from narrative_auto.failures.config import FailureDiagnosticsConfig
 from narrative_auto.stories.analysis import analyze, analyze_async
 from narrative_auto.stories.delivery import outlets_for
+from narrative_auto.stories.recorded import enter, leave, resume, suspend
 from narrative_auto.stories.runtime import (
     StoryRuntime,
     active_story,
     current,
     default_renderers,
-    enter,
     give_back,
     is_failure,
-    leave,
-    resume,
-    suspend,
     take,
 )
 
@@ -120,7 +117,7 @@ class story:  # noqa: N801 - it is used as a function: `with story("Import"):`
             total_stages=self._total_stages,
             dry_run=bool(self._given("dry_run", parent)),
         )
-        runtime.place = enter(runtime, runtime.around)
+        enter(runtime, runtime.around)
         self._runtime = runtime
         self._token = take(runtime)
         return runtime
@@ -149,6 +146,8 @@ class story:  # noqa: N801 - it is used as a function: `with story("Import"):`
             give_back(token)
         if runtime is not None:
             runtime.has_ended = True
+            for record in runtime.left_open():
+                leave(record)
             leave(runtime, error)
         return runtime
 

@@ -3,73 +3,170 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+import types
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from narrative_auto.errors import guarded_within
 from narrative_auto.failures.redaction import Redactor
 from narrative_auto.recorder.sites import BLOCK
+from narrative_auto.stories.narrator import process_story
+from narrative_auto.stories.runtime import KEPT_FAILURES, current, links_of, steps_of
 
 if TYPE_CHECKING:
-    from contextvars import ContextVar
-    from typing import Any
+    from collections.abc import Callable, Generator
+    from types import CodeType
 
     from narrative_auto.recorder.base import Recorder
     from narrative_auto.stories.runtime import StoryRuntime
     from narrative_auto.stories.stages import StageRecord
+
+    Place = tuple[int, int, int, int, int]
+    """Where and when a block began, and in which call: see `Recorder.enter_block`."""
 
 MOST_NAMES = 1_000
 """Sites for names of stages and stories; what is named otherwise later shares one: names may hold numbers or dates."""
 
 OTHER_NAMES = "(stages of other names)"
 
-_FRAMES_OF_OURS = 8
-"""Calls of ours between a block's first line and the recorder, at most."""
+_OPENER = 6
+"""Calls between what opens a block, or a decorator of ours, and where its site is looked for."""
+
+_FRAMES_OF_OURS = 20
+"""Calls of ours between what opens a block and where its site is made, at most."""
+
+_WHAT = "recording an explicit stage"
 
 
-Place = tuple[int, int, int, int]
-"""Where and when a block began, and in which call: see `Recorder.enter_block`."""
-
-
-class RecordedBlocks:
-    """The sites of the explicit stories and stages of a process.
+def enter(block: StageRecord | StoryRuntime, around: object) -> None:
+    """Let a story or stage begin in the recorder of this process, if there is one: it gets its place.
 
     Args:
-        recorder: where their beginnings and ends go.
-        innermost: the variable in which a context has its innermost block.
+        block: it.
+        around: the one around it, None for none.
     """
+    narrator = process_story()
+    if narrator is not None:
+        block.place = guarded_within(_WHAT, _enter, narrator.recorder, block, around)
 
-    def __init__(self, recorder: Recorder, innermost: ContextVar[Any]) -> None:
+
+def leave(block: StageRecord | StoryRuntime, error: BaseException | None = None) -> None:
+    """Let it end there; with an exception, if that has left it."""
+    narrator = process_story()
+    if narrator is not None and block.place is not None:
+        guarded_within(_WHAT, narrator.recorder.leave_block, block, error)
+        steps = list(steps_of(error)) if error is not None else ()
+        if steps:
+            _left.append((id(error), id(steps[-1]), block.place[1]))
+
+
+def was_left(started: int, error: BaseException) -> bool:
+    """Whether it was this exception, or one that it was raised from, that left the stage which began then (ns).
+
+    Exceptions are not kept alive and their addresses are used again: they are known together with a step of theirs.
+    """
+    for link in links_of(error):
+        known = {id(step) for step in steps_of(link)}
+        if any(when == started and which == id(link) and step in known for which, step, when in list(_left)):
+            return True
+    return False
+
+
+_left: deque[tuple[int, int, int]] = deque(maxlen=KEPT_FAILURES)
+
+
+def suspend(block: StageRecord | StoryRuntime) -> None:
+    """Let what follows be outside it there, until `resume`."""
+    narrator = process_story()
+    if narrator is not None and block.place is not None:
+        guarded_within(_WHAT, narrator.recorder.suspend_block, block)
+
+
+def resume(block: StageRecord | StoryRuntime) -> None:
+    """Let what follows be inside it again."""
+    narrator = process_story()
+    if narrator is not None and block.place is not None:
+        guarded_within(_WHAT, narrator.recorder.resume_block, block)
+
+
+@types.coroutine
+def carried(block: StageRecord | StoryRuntime, steps: Any) -> Generator[Any, Any, Any]:
+    """Await a coroutine within a block that code of ours has opened, and take the block out of the way while it waits.
+
+    Code of the program's reports its own suspensions.
+
+    Args:
+        block: it.
+        steps: the coroutine, or what else has `send` and `throw`.
+    """
+    step: Callable[[], Any] = partial(steps.send, None)
+    while True:
+        try:
+            waited = step()
+        except StopIteration as end:
+            return end.value
+        suspend(block)
+        try:
+            sent = yield waited
+        except BaseException as thrown:  # noqa: BLE001 - whatever is thrown in goes on inwards
+            resume(block)
+            step = partial(steps.throw, thrown)
+        else:
+            resume(block)
+            step = partial(steps.send, sent)
+
+
+class _Sites:
+    """The sites of the explicit stories and stages of a process."""
+
+    def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
-        self._sites: dict[str, int] = {}
-        recorder.follow(innermost)
+        self._numbers: dict[tuple[str, int, object], int] = {}
+        self._codes: list[CodeType] = []  # kept, so that no other one has the identity
+        self._others = 0
+        self._redact = Redactor().text
 
-    def enter(self, block: StageRecord | StoryRuntime, around: object) -> Place | None:
-        """Begin a story or stage; return where, None where nothing is recorded.
+    def number(self, block: StageRecord | StoryRuntime) -> int:
+        """Return the number of the site of all stages of a name that one function opens."""
+        name, story = block.name, block.story
+        if type(name) is not str:
+            name = str.__str__(name) if isinstance(name, str) else f"<{type(name).__name__}>"
+        rules = story.redaction_rules if story is not None else None
+        code = sys._getframe(_OPENER).f_code  # noqa: SLF001 - frames have no other door
+        # What one story takes for a secret must not be shown because another had the name first.
+        key = (name, id(code), rules)
+        return self._numbers.get(key) or self._first(key, code, story)
 
-        Args:
-            block: it.
-            around: the one around it, None for none.
-        """
-        return self.recorder.enter_block(self._sites.get(block.name) or self._site(block), block, around)
+    def _first(self, key: tuple[str, int, object], code: CodeType, story: StoryRuntime | None) -> int:
+        if len(self._numbers) >= MOST_NAMES:
+            self._others = self._others or self._new(OTHER_NAMES)
+            return self._others
+        redact = story.redactor.text if story is not None else self._redact
+        self._codes.append(code)
+        return self._numbers.setdefault(key, self._new(redact(key[0])))
 
-    def _site(self, block: StageRecord | StoryRuntime) -> int:
-        """Return the number of the site of all stages of a name."""
-        name = block.name
-        shown = (block.story.redactor if block.story is not None else Redactor()).text(name)
-        if len(self._sites) >= MOST_NAMES:
-            name = shown = OTHER_NAMES
+    def _new(self, name: str) -> int:
         module, filename, line = _first_line()
-        number = self._sites.get(name)
-        if number is None:
-            site = self.recorder.sites.add(module, shown, filename, line, BLOCK)
-            site.recorder = self.recorder
-            number = self._sites[name] = site.number
-        return number
+        site = self.recorder.sites.add(module, name, filename, line, BLOCK)
+        site.recorder = self.recorder
+        return site.number
+
+
+_sites: list[_Sites] = []
+
+
+def _enter(recorder: Recorder, block: StageRecord | StoryRuntime, around: object) -> Place | None:
+    if not _sites or _sites[-1].recorder is not recorder:
+        recorder.follow(current)
+        _sites[:] = [_Sites(recorder)]
+    return recorder.enter_block(_sites[-1].number(block), block, around)
 
 
 def _first_line() -> tuple[str, str, int]:
     """Return the module, file and line that opens a block: the first one on the way out that is not ours."""
     package = __name__.partition(".")[0]
-    for depth in range(1, _FRAMES_OF_OURS + 2):
+    for depth in range(1, _FRAMES_OF_OURS):
         frame = sys._getframe(depth)  # noqa: SLF001 - frames have no other door
         module = frame.f_globals.get("__name__")
         if not isinstance(module, str) or module.partition(".")[0] != package or frame.f_back is None:

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from narrative_auto.errors import guarded, guarded_within, shielded
+from narrative_auto.errors import guarded, shielded
 from narrative_auto.failures.config import FailureDiagnosticsConfig, effective_diagnostics_mode
 from narrative_auto.stories.events import StoryCompleted, StoryStarted
-from narrative_auto.stories.narrator import of_process, process_story
+from narrative_auto.stories.narrator import process_story
 from narrative_auto.stories.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -80,45 +80,6 @@ def give_back(token: Token[Any]) -> None:
         pass
     finally:
         del kept
-
-
-def enter(block: StageRecord | StoryRuntime, around: object) -> Place | None:
-    """Let a story or stage begin in the recorder of this process; return where, None without a recorder."""
-    if not of_process:
-        return None
-    try:
-        narrator = of_process[-1]
-        return (narrator.blocks or narrator.begin_blocks(current)).enter(block, around)
-    except Exception as fault:  # noqa: BLE001 - a fault of ours, or what a signal handler raises
-        return guarded_within(_RECORDING, _raised, fault)
-
-
-def leave(block: StageRecord | StoryRuntime, error: BaseException | None = None) -> None:
-    """Let it end there; with an exception, if that has left it."""
-    if block.place is not None and of_process:
-        try:
-            of_process[-1].recorder.leave_block(block, error)
-        except Exception as fault:  # noqa: BLE001 - the same
-            guarded_within(_RECORDING, _raised, fault)
-
-
-def suspend(block: StageRecord | StoryRuntime) -> None:
-    """Let what follows be outside it there, until `resume`."""
-    if block.place is not None and of_process:
-        guarded_within(_RECORDING, of_process[-1].recorder.suspend_block, block)
-
-
-def resume(block: StageRecord | StoryRuntime) -> None:
-    """Let what follows be inside it again."""
-    if block.place is not None and of_process:
-        guarded_within(_RECORDING, of_process[-1].recorder.resume_block, block)
-
-
-_RECORDING = "recording explicit stages"
-
-
-def _raised(fault: Exception) -> None:
-    raise fault
 
 
 def default_renderers() -> Sequence[Any]:
@@ -214,7 +175,7 @@ class StoryRuntime:
         self._offset = time.time() - self._began / 1e9
         self.started_at = self.moment(self._began)
         self._lock = threading.RLock()  # a signal handler may open a stage, too
-        self.begun = 0
+        self.begun = self._ended = 0
         self._timeline = Timeline()
         self.line = self._timeline.root
         self.story = self
@@ -222,6 +183,13 @@ class StoryRuntime:
         self.has_ended = False
         self.place: Place | None = None
         self._left: deque[tuple[int, int, tuple[int, int], str]] = deque(maxlen=KEPT_FAILURES)
+
+    @cached_property
+    def redaction_rules(self) -> tuple[object, ...] | None:
+        """What this story takes for secrets beside what each does; None for nothing."""
+        config = self.diagnostics
+        rules = (config.redact_extra, config.redact_patterns, config.redact_callback)
+        return rules if any(rules) else None
 
     @property
     def renderers(self) -> list[Any]:
@@ -279,13 +247,20 @@ class StoryRuntime:
                 line.nanoseconds += nanoseconds
                 if record.failed:
                     line.failed += 1
+            self._ended += 1
             if record.completed:
                 self.completed_stages += 1
             return self.completed_stages
 
+    def left_open(self) -> list[StageRecord]:
+        """Return the stages that are open still, the innermost first."""
+        if self.begun == self._ended:
+            return []
+        return [record for record in reversed(list(self.stages)) if not record.has_ended]
+
     def left_stage(self, name: str, error: BaseException) -> None:
         """Take in that an exception has left a stage: the first one that it leaves is the innermost."""
-        steps = list(_steps(error))
+        steps = list(steps_of(error))
         if steps and self._stage_of(error) is None:
             # Known without being kept alive: itself, the innermost step of its traceback, and what was running in the
             # stage's own block, which is never running outside it.
@@ -297,16 +272,11 @@ class StoryRuntime:
 
     def _stage_of(self, error: BaseException) -> str | None:
         """Return the innermost stage that an exception, or one that it was raised from, has left."""
-        links: list[BaseException] = []
-        link: BaseException | None = error
-        while link is not None and len(links) < KEPT_FAILURES and not any(link is one for one in links):
-            links.append(link)
-            link = link.__cause__
-        for link in links:
-            steps = list(_steps(link))
+        for link in links_of(error):
+            steps = list(steps_of(link))
             known = {id(step) for step in steps}
             places = {_place(step) for step in steps}
-            for error_id, step_id, place, name in self._left:
+            for error_id, step_id, place, name in list(self._left):
                 if error_id == id(link) and step_id in known and place in places:
                     return name
         return None
@@ -421,7 +391,18 @@ class Delivery:
             await outlet.settled()
 
 
-def _steps(error: BaseException) -> Iterator[TracebackType]:
+def links_of(error: BaseException) -> list[BaseException]:
+    """Return an exception and those that it was raised from."""
+    links: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and len(links) < KEPT_FAILURES and not any(link is one for one in links):
+        links.append(link)
+        link = link.__cause__
+    return links
+
+
+def steps_of(error: BaseException) -> Iterator[TracebackType]:
+    """Yield the steps of an exception's traceback, the outermost first."""
     step = error.__traceback__
     while step is not None:
         yield step

@@ -71,7 +71,13 @@ def _progress(event: Any) -> int:
     return percent(event._done, event._total or event._begun)  # noqa: SLF001
 
 
-_Started: Any = _kind(StageStarted, ("_record",), {"timestamp": _of_stage(lambda record: record.started_at)})
+_Started: Any = _kind(
+    StageStarted,
+    ("_record",),
+    {
+        "timestamp": _of_stage(lambda record: record.started_at),
+    },
+)
 _Completed: Any = _kind(
     StageCompleted,
     ("_begun", "_done", "_record", "_total"),

@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING
 
 from narrative_auto.errors import shielded
 from narrative_auto.stories.events import StageCompleted, StageFailed
-from narrative_auto.stories.narrator import of_process, process_story
-from narrative_auto.stories.runtime import (
-    current,
-    enter,
-    give_back,
-    innermost_open,
-    is_failure,
-    leave,
-    resume,
-    suspend,
-    take,
-)
+from narrative_auto.stories.recorded import enter, leave, resume, suspend
+from narrative_auto.stories.runtime import current, give_back, innermost_open, is_failure, take
 from narrative_auto.stories.stage_events import completed, started
 
 if TYPE_CHECKING:
@@ -70,9 +60,7 @@ class StageRecord:
 
     @property
     def parent_stage_id(self) -> str:
-        """That of the stage around it, an automatic one in an instrumented process; "" for an outermost one."""
-        if self.place is not None and self.place[2]:
-            return f"{self.place[0]}-{self.place[3]}"
+        """That of the stage around it; "" for an outermost one."""
         parent = self._parent
         return parent.stage_id if parent is not None else ""
 
@@ -98,10 +86,7 @@ class StageRecord:
 
     @property
     def parent_stage_name(self) -> str | None:
-        """The stage around it, an automatic one in an instrumented process; None for an outermost one."""
-        narrator = process_story() if self.place is not None and self.place[2] else None
-        if narrator is not None and self.place is not None:
-            return narrator.recorder.sites[self.place[2]].name
+        """The stage around it; None for an outermost one."""
         parent = self._parent
         return parent.name if parent is not None else None
 
@@ -113,17 +98,19 @@ class StageRecord:
 class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage("Load"):`
     """Open a stage of the story that is open in this context, for a block, `with` or `async with`.
 
-    Gives its `StageRecord`; with `optional`, outside every story, one that nobody hears of.
+    Gives its `StageRecord`; with `optional`, outside every story, one that is in the recorder of an instrumented
+    process and nowhere else.
 
     Args:
         name: what it is called.
-        optional: outside a story there is no stage, instead of an error.
+        optional: outside every story it is no error.
 
     Raises:
         RuntimeError: where the block begins, outside every story; or because the stage was open before.
     """
 
-    _token: Token[StageRecord | StoryRuntime | None]
+    _token: Token[StageRecord | StoryRuntime | None] | None = None
+    _times = 0
     _innermost: StageRecord | StoryRuntime | None
 
     def __init__(self, name: str, *, optional: bool = False) -> None:
@@ -137,7 +124,10 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
             around = innermost_open()
             if around is None:
                 if self._optional:
-                    self._begin_alone()
+                    self._times += 1
+                    if self._times == 1:
+                        enter(self, self._around_alone())
+                        self._begin_alone()
                     return None
                 raise RuntimeError(
                     f"stage({self.name!r}) must run inside an active story: open one with `with story(...):` around "
@@ -148,25 +138,38 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         self.around = around
         self.story = runtime = around.story
         runtime.begin_stage(self, around.line)  # type: ignore[union-attr,arg-type]  # what is open has both
-        if of_process:
-            self.place = enter(self, around)
+        enter(self, around)
         self._began = perf_counter_ns()
         self._token = take(self)
         return runtime
 
-    def _begin_alone(self) -> None:
-        """Begin in the recorder, where there is one, outside every story."""
+    @staticmethod
+    def _around_alone() -> StageRecord | StoryRuntime | None:
         around = current.get()
-        self.place = enter(self, around)
+        while around is not None and around.has_ended:
+            around = around.around
+        return around
+
+    def _begin_alone(self) -> None:
+        """Begin outside every story, in the recorder, where there is one; a block may be used again, even within."""
         if self.place is not None:
-            self.around = around
+            self.around, self.has_ended = self._around_alone(), False
             self._token = take(self)
 
     def _end_alone(self, error: BaseException | None) -> None:
-        if self.place is not None:
-            self.has_ended = True
-            give_back(self._token)
-            leave(self, error)
+        self._times -= 1
+        if self._times or self.place is None:
+            return
+        self.has_ended = True
+        self._give_back()
+        leave(self, error)
+        self.place = None
+
+    def _give_back(self) -> None:
+        """Let be innermost what was before; that is kept no longer, as a chain of tasks would keep them all."""
+        token, self._token = self._token, None
+        if token is not None:
+            give_back(token)
 
     def _end(self, kind: type[BaseException] | None, error: BaseException | None) -> StageCompleted | StageFailed:
         """Return the event of the stage's end."""
@@ -174,7 +177,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         self.has_ended = True
         runtime = self.story
         assert runtime is not None
-        give_back(self._token)
+        self._give_back()
         if self.place is not None:
             leave(self, None if kind is not None and runtime.swallows(kind) else error)
         if kind is None or error is None or not is_failure(kind) or runtime.swallows(kind):
@@ -208,7 +211,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
         """Let the context be outside the stage, until `resume`."""
         if self.story is not None or self.place is not None:
             self._innermost = current.get()
-            give_back(self._token)
+            self._give_back()
         suspend(self)
 
     def resume(self) -> None:
@@ -232,7 +235,7 @@ class stage(StageRecord):  # noqa: N801 - it is used as a function: `with stage(
 
     def _give_up(self) -> None:
         self.has_ended = True
-        give_back(self._token)
+        self._give_back()
         leave(self)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:

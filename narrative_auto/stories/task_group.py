@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import NarrativeError
+from narrative_auto.stories.recorded import carried
 from narrative_auto.stories.stages import stage
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class NarrativeTaskGroup:
 
     @staticmethod
     async def _run(coro: Coroutine[Any, Any, Any], name: str) -> Any:
-        async with stage(name, optional=True):
-            return await coro
+        async with stage(name, optional=True) as opened:
+            return await carried(opened, coro)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None

@@ -7,39 +7,57 @@
 
 #include "governor.h"
 
-#define LIFTED_LIMIT 16u /* blocks that one activation has opened and not closed; what is above is forgotten */
+#define CARRIED_LIMIT 255u /* blocks that are suspended with one coroutine; what is above is not counted */
+#define AROUND_LIMIT 64u /* ended blocks of a context that are looked at for one that is open */
 
-/* Blocks that were taken off a stack, the lowest first. */
-typedef struct {
-    uint32_t count;
-    Entry entries[LIFTED_LIMIT];
-} Lifted;
+static PyObject *around_name; /* "around": what a block has there was around it when it began */
 
 static const Entry no_block;
 
-/* The innermost open block of the context that runs, by its object; `no_block` where there is none. */
+/* The innermost open block of the context that runs; `no_block` where there is none. What a task inherits may be over:
+   then it is what was around that. Runs no code of the program's. */
 static const Entry *block_of_context(const Recorder *recorder) {
-    PyObject *innermost = NULL;
-    if (PyContextVar_Get(recorder->innermost, NULL, &innermost) < 0)
+    PyObject *object = NULL;
+    if (PyContextVar_Get(recorder->innermost, NULL, &object) < 0)
         PyErr_Clear();
-    const Entry *found = innermost != NULL ? suspended_find(&recorder->blocks, innermost) : NULL;
-    Py_XDECREF(innermost); /* the context has it still */
+    const Entry *found = NULL;
+    for (uint32_t ended = 0; object != NULL && object != Py_None && ended < AROUND_LIMIT; ended++) {
+        found = suspended_find(&recorder->blocks, object);
+        PyObject *around = found == NULL ? PyObject_GenericGetAttr(object, around_name) : NULL;
+        Py_SETREF(object, around); /* the context has it still */
+    }
+    Py_XDECREF(object);
+    PyErr_Clear();
     return found != NULL ? found : &no_block;
 }
 
-/* The innermost block of the context where that is another one than the stack's; else NULL. */
-static __attribute__((noinline)) const Entry *block_elsewhere(const Lane *lane) {
+/* What is nearest on a stack of all that is within a block, or is it, past the blocks of others; else the block. */
+static const Entry *nearest(const Lane *lane, const Entry *block) {
+    uint32_t at = lane->top;
+    while (at > 0 && is_block(&lane->stack[at]) && lane->stack[at].block != block->block)
+        at--;
+    return lane->stack[at].block == block->block ? &lane->stack[at] : block;
+}
+
+/* What is around a call by its context, where that is not what stands beneath it; else NULL. */
+static __attribute__((noinline)) const Entry *caller_elsewhere(const Lane *lane) {
     if (lane->owner->innermost == NULL)
         return NULL;
     const Entry *block = block_of_context(lane->owner);
-    return block->block != lane->stack[lane->top].block ? block : NULL;
+    if (block->block == lane->stack[lane->top].block)
+        return NULL;
+    return nearest(lane, block);
 }
 
-/* A block that was opened not long ago, whether it is open or not. */
+/* A block that is open, or was opened not long ago. */
 static const Entry *block_numbered(const Recorder *recorder, uint32_t number) {
-    if (recorder->last_blocks == NULL || recorder->last_blocks[number % BLOCKS_KEPT].block != number)
-        return &no_block;
-    return &recorder->last_blocks[number % BLOCKS_KEPT];
+    if (recorder->last_blocks != NULL && recorder->last_blocks[number % BLOCKS_KEPT].block == number)
+        return &recorder->last_blocks[number % BLOCKS_KEPT];
+    const Suspended *table = &recorder->blocks;
+    for (uint32_t at = 0; number && table->count && at <= table->mask; at++)
+        if (table->slots[at].frame != NULL && table->slots[at].block == number)
+            return &table->slots[at];
+    return &no_block;
 }
 
 static inline uint32_t entry_lane(const Entry *entry, const Lane *lane) {
@@ -56,49 +74,60 @@ static const Entry *caller_of(const Lane *lane, const Entry *entry, uint32_t ben
     return found->site == entry->row->caller ? found : &no_block;
 }
 
-/* Counts the time since a call that was taken off the stack began or went on; returns it (ns). */
-static inline uint64_t account(Lane *lane, const Entry *entry, uint64_t now) {
+/* Counts the time since a call that was taken off the stack began or went on; returns it (ns). `beneath` is where the
+   one beneath it stands; what is still above it has run for `above`, and adds its own time when it ends. */
+static inline uint64_t account(Lane *lane, const Entry *entry, uint32_t beneath, uint64_t above, uint64_t now) {
     uint64_t segment = LIKELY(now > entry->since) ? now - entry->since : 0;
-    if (LIKELY(segment > entry->below)) {
-        entry->row->own += segment - entry->below;
-        if (UNLIKELY(segment - entry->below >= LONG_NS))
-            entry->row->held += segment - entry->below;
+    if (LIKELY(segment > entry->below + above)) {
+        entry->row->own += segment - entry->below - above;
+        if (UNLIKELY(segment - entry->below - above >= LONG_NS))
+            entry->row->held += segment - entry->below - above;
     }
-    lane->stack[lane->top].below += segment;
+    lane->stack[beneath].below += LIKELY(segment > above) ? segment - above : 0;
     return segment;
 }
 
-/* Takes the blocks off that are above an entry, and with them what was left there without an exit. */
-static Lifted lift(Lane *lane, uint32_t at, uint64_t now) {
-    Lifted lifted;
-    lifted.count = 0;
-    if (LIKELY(lane->top == at))
-        return lifted;
-    uint32_t blocks = at;
+/* Takes an entry out of a stack; what is above stays. */
+static Entry take_out(Lane *lane, uint32_t at) {
+    Entry entry = lane->stack[at];
+    memmove(&lane->stack[at], &lane->stack[at + 1], (lane->top - at) * sizeof entry);
+    lane->top--;
+    return entry;
+}
+
+/* Forgets the calls above an entry, which were left without an exit; blocks stay. */
+static void forget_above(Lane *lane, uint32_t at) {
+    uint32_t kept = at;
     for (uint32_t other = at + 1; other <= lane->top; other++)
-        if (is_block(&lane->stack[other]) && blocks - at < LIFTED_LIMIT)
-            lane->stack[++blocks] = lane->stack[other];
-    lane->disordered += lane->top - blocks;
-    lifted.count = blocks - at;
-    lane->top = blocks;
-    while (lane->top > at) {
-        Entry *block = &lane->stack[lane->top--];
-        block->running += account(lane, block, now);
-        lifted.entries[lane->top - at] = *block;
-    }
-    return lifted;
+        if (is_block(&lane->stack[other]))
+            lane->stack[++kept] = lane->stack[other];
+    lane->disordered += lane->top - kept;
+    lane->top = kept;
+}
+
+/* For how long what is right above an entry has run. */
+static inline uint64_t time_above(const Lane *lane, uint32_t at, uint64_t now) {
+    return UNLIKELY(at < lane->top) && now > lane->stack[at + 1].since ? now - lane->stack[at + 1].since : 0;
+}
+
+/* Takes a block off a stack and counts it up to now. */
+static Entry block_take(Lane *lane, uint32_t at, uint64_t now) {
+    uint64_t above = time_above(lane, at, now);
+    Entry block = take_out(lane, at);
+    block.running += account(lane, &block, at - 1, above, now);
+    return block;
 }
 
 /* Puts a block onto a stack, which may be that of another thread than before. */
-static int block_push(Lane *lane, Entry *block, uint64_t now) {
+static void block_push(Lane *lane, Entry *block, uint64_t now) {
     Row *row = block->row;
-    if (row != NULL && row->lane != lane) {
+    if (row->lane != lane) {
         row = row_find(&lane->rows, block->site, row->caller);
         if (row == NULL)
             row = row_add(&lane->rows, block->site, block->row->caller, lane, now);
     }
     if (row == NULL || (lane->top + 1 >= lane->room && !lane_grow(lane)))
-        return 0;
+        return;
     block->row = row;
     block->frame = block_frame(block->block);
     block->since = now;
@@ -106,26 +135,6 @@ static int block_push(Lane *lane, Entry *block, uint64_t now) {
     lane->stack[lane->top + 1] = *block;
     PUBLISH();
     lane->top++;
-    return 1;
-}
-
-/* Takes a block off a stack and counts it up to now; what is above it stays. */
-static Entry block_take(Lane *lane, uint32_t at, uint64_t now) {
-    Entry block = lane->stack[at];
-    uint64_t segment = now > block.since ? now - block.since : 0;
-    uint64_t above = at < lane->top && now > lane->stack[at + 1].since ? now - lane->stack[at + 1].since : 0;
-    if (segment > block.below + above)
-        block.row->own += segment - block.below - above;
-    lane->stack[at - 1].below += segment > above ? segment - above : 0; /* what is above adds its own when it ends */
-    block.running += segment;
-    memmove(&lane->stack[at], &lane->stack[at + 1], (lane->top - at) * sizeof block);
-    lane->top--;
-    return block;
-}
-
-static inline void put_back(Lane *lane, Lifted *lifted, uint64_t now) {
-    for (uint32_t at = 0; at < lifted->count; at++)
-        block_push(lane, &lifted->entries[at], now);
 }
 
 /* What the blocks of a suspended coroutine have in place of an activation: odd addresses within its frame. */

@@ -130,4 +130,44 @@ static int dump_keep(void) {
     return sigaction(the_dump.number, &now, NULL);
 }
 
+static PyObject *recorder_dump_on(PyObject *Py_UNUSED(self), PyObject *args) {
+    const char *folder, *path;
+    struct stat status;
+    int number;
+    unsigned long long pythons;
+    if (!PyArg_ParseTuple(args, "iyyK:dump_on", &number, &folder, &path, &pythons))
+        return NULL;
+    if (strlen(folder) >= sizeof the_dump.folder || strlen(path) >= sizeof the_dump.path) {
+        errno = ENAMETOOLONG;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    atomic_store(&the_dump.is_ready, 0);
+    memcpy(the_dump.folder, folder, strlen(folder) + 1);
+    memcpy(the_dump.path, path, strlen(path) + 1);
+    the_dump.count = 0;
+    if (fstat(2, &status) == 0) {
+        the_dump.device = status.st_dev;
+        the_dump.inode = status.st_ino;
+    }
+    the_dump.number = number;
+    the_dump.pythons = (uintptr_t)pythons;
+    if (dump_keep() != 0) {
+        the_dump.number = 0;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    atomic_store(&the_dump.is_ready, 1);
+    Py_RETURN_NONE;
+}
+
+/* The address of the handler of a signal. */
+static PyObject *recorder_handler_of(PyObject *Py_UNUSED(self), PyObject *number) {
+    struct sigaction now;
+    long wanted = PyLong_AsLong(number);
+    if (wanted == -1 && PyErr_Occurred())
+        return NULL;
+    if (sigaction((int)wanted, NULL, &now) != 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    return PyLong_FromUnsignedLongLong((uintptr_t)now.sa_handler);
+}
+
 #endif

@@ -36,8 +36,11 @@ static uint32_t block_fetch(Lane *lane, const Entry *open, Entry *block, uint64_
             *block = table->slots[slot];
             suspended_remove(table, slot);
         }
-    if (block->row != NULL)
-        block->row = row_of(lane, open->site, block->row->caller, now);
+    if (block->row == NULL) { /* its thread is over, and its entry gone */
+        *block = *open;
+        block->running = now > open->started ? now - open->started : 0;
+    }
+    block->row = row_of(lane, open->site, block->row != NULL ? block->row->caller : (uint32_t)open->since, now);
     return 0;
 }
 
@@ -52,7 +55,7 @@ static int block_end(Recorder *recorder, const Entry *open, PyObject *error) {
     uint32_t at = block_fetch(lane, open, &block, now);
     lane_write(lane, now, open->site, error == Py_None ? RETURN : UNWIND);
     if (block.row == NULL)
-        return 0; /* its thread is over */
+        return 0;
     uint64_t duration = now > block.started ? now - block.started : 0;
     block.row->total += duration;
     if (duration > block.row->longest)
@@ -79,14 +82,15 @@ static int is_count(const char *name, Py_ssize_t count, Py_ssize_t wanted) {
     return count == wanted;
 }
 
-/* The four numbers of a place. */
-static PyObject *place(uint32_t lane, uint64_t started, uint32_t caller, uint64_t caller_started) {
+/* The five numbers of a place. */
+static PyObject *place(uint32_t lane, uint64_t started, uint32_t caller, uint32_t caller_lane, uint64_t caller_started) {
     PyObject *numbers[] = {
         PyLong_FromUnsignedLong(lane), PyLong_FromUnsignedLongLong(started), PyLong_FromUnsignedLong(caller),
-        PyLong_FromUnsignedLongLong(caller_started),
+        PyLong_FromUnsignedLong(caller_lane), PyLong_FromUnsignedLongLong(caller_started),
     };
-    PyObject *made = PyErr_Occurred() ? NULL : PyTuple_Pack(4, numbers[0], numbers[1], numbers[2], numbers[3]);
-    for (int at = 0; at < 4; at++)
+    PyObject *made = PyErr_Occurred()
+        ? NULL : PyTuple_Pack(5, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]);
+    for (int at = 0; at < 5; at++)
         Py_XDECREF(numbers[at]);
     return made;
 }
@@ -112,8 +116,11 @@ static PyObject *recorder_enter_block(PyObject *self, PyObject *const *args, Py_
     has_blocks(recorder, lane);
     const Entry *found = suspended_find(&recorder->blocks, around);
     Entry outer = found != NULL ? *found : no_block;
-    int linked = outer.block != 0 && outer.block != lane->stack[lane->top].block;
-    const Entry caller = linked ? outer : lane->stack[lane->top];
+    const Entry *beneath = &lane->stack[lane->top], *chosen = beneath;
+    if (outer.block != beneath->block && (outer.block != 0 || is_block(beneath)))
+        chosen = nearest(lane, &outer);
+    int linked = chosen != beneath, is_call = chosen != &outer && !is_block(chosen);
+    const Entry caller = *chosen;
     uint64_t now = clock_ns();
     lane_write(lane, now, site->number, START);
     Row *row = row_of(lane, site->number, caller.site, now);
@@ -121,7 +128,7 @@ static PyObject *recorder_enter_block(PyObject *self, PyObject *const *args, Py_
         Py_RETURN_NONE;
     recorder->blocks_made += recorder->blocks_made + 1 == 0 ? 2 : 1;
     Entry open = {
-        .frame = block, .started = now, .below = outer.block, .site = site->number, .lane = lane->number, .suspends = 1,
+        .frame = block, .since = caller.site, .started = now, .below = outer.block, .site = site->number, .lane = lane->number, .suspends = 1,
         .block = recorder->blocks_made,
     };
     suspended_put(&recorder->blocks, &open);
@@ -138,7 +145,7 @@ static PyObject *recorder_enter_block(PyObject *self, PyObject *const *args, Py_
         PyErr_Restore(kind, value, traceback);
         return NULL;
     }
-    return place(lane->number, now, linked || is_block(&caller) ? 0 : caller.site, entry_started(&caller));
+    return place(lane->number, now, is_call ? caller.site : 0, entry_lane(&caller, lane), entry_started(&caller));
 }
 
 /* leave_block(block, error) */
@@ -184,8 +191,8 @@ static PyObject *recorder_resume_block(PyObject *self, PyObject *block) {
     suspended_take(&recorder->suspended, block, &entry);
     uint64_t now = clock_ns();
     lane_write(lane, now, entry.site, RESUME);
-    if (block_push(lane, &entry, now))
-        lane->stack[lane->top].row->resumed++;
+    entry.row->resumed++;
+    block_push(lane, &entry, now);
     Py_RETURN_NONE;
 }
 

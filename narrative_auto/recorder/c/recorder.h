@@ -89,15 +89,15 @@ static __attribute__((noinline)) int enter_rarely(const SiteState *site, void *f
     return enter(site, frame, lane, row, now, site->suspends, lane->stack[lane->top].block, 0);
 }
 
-/* The call of a function that the context says to be within a block, whatever it is that stands beneath it. */
+/* The call of a function that by its context is within something else than what stands beneath it. */
 static __attribute__((noinline)) int enter_linked(
-    const SiteState *site, void *frame, Lane *lane, uint64_t now, const Entry *block
+    const SiteState *site, void *frame, Lane *lane, uint64_t now, const Entry *caller
 ) {
-    uint32_t caller = block->site, number = block->block;
-    Row *row = row_of(lane, site->number, caller, now);
+    uint32_t block = caller->block;
+    Row *row = row_of(lane, site->number, caller->site, now);
     if (row == NULL || (lane->top + 1 >= lane->room && !lane_grow(lane)))
         return 0;
-    return enter(site, frame, lane, row, now, site->suspends, number, 1);
+    return enter(site, frame, lane, row, now, site->suspends, block, 1);
 }
 
 static inline int begin_call(const SiteState *site, void *frame, Lane *lane, uint64_t now, int suspends) {
@@ -105,9 +105,9 @@ static inline int begin_call(const SiteState *site, void *frame, Lane *lane, uin
     lane_forget(lane, frame);
     const Entry *caller = &lane->stack[lane->top];
     if (UNLIKELY((suspends && site->awaits) || is_block(caller))) {
-        const Entry *block = block_elsewhere(lane);
-        if (UNLIKELY(block != NULL))
-            return enter_linked(site, frame, lane, now, block);
+        const Entry *elsewhere = caller_elsewhere(lane);
+        if (UNLIKELY(elsewhere != NULL))
+            return enter_linked(site, frame, lane, now, elsewhere);
     }
     Row *row = row_find(&lane->rows, site->number, caller->site);
     if (UNLIKELY(row == NULL || lane->top + 1 >= lane->room))
@@ -226,9 +226,11 @@ static PyObject *unwound(Lane *lane, const Entry *entry, uint64_t now, uint64_t 
 }
 
 /* Counts a call that was taken off the stack; returns how long it was. */
-static inline uint64_t leave(Lane *lane, const Entry *entry, uint64_t now, int suspends, uint64_t *running) {
+static inline uint64_t leave(
+    Lane *lane, const Entry *entry, uint32_t beneath, uint64_t above, uint64_t now, int suspends, uint64_t *running
+) {
     Row *row = entry->row;
-    *running = account(lane, entry, now) + (suspends ? entry->running : 0);
+    *running = account(lane, entry, beneath, above, now) + (suspends ? entry->running : 0);
     uint64_t duration = suspends ? entry_duration(entry, *running, now) : *running;
     row->total += duration;
     if (duration > row->longest)
@@ -262,12 +264,12 @@ static __attribute__((noinline)) int end_rarely(
     lane_write(lane, now, site->number, transition);
     if (at == 0)
         return 0;
-    Lifted above = lift(lane, at, now); /* the blocks that were opened within it and are open still outlive it */
-    Entry ended = lane->stack[lane->top--]; /* what follows may free objects, so other code may run and push */
-    uint64_t duration = leave(lane, &ended, now, ended.suspends, &running);
-    int failed = told(lane, &ended, lane->top, now, running, duration, site->limit, identity, kind);
-    put_back(lane, &above, now);
-    return failed;
+    if (UNLIKELY(at < lane->top))
+        forget_above(lane, at); /* the blocks that were opened within it and are open still outlive it */
+    uint64_t above = time_above(lane, at, now);
+    Entry ended = take_out(lane, at);
+    uint64_t duration = leave(lane, &ended, at - 1, above, now, ended.suspends, &running);
+    return told(lane, &ended, at - 1, now, running, duration, site->limit, identity, kind);
 }
 
 static inline int on_return(const SiteState *site, const void *frame, int suspends) {
@@ -280,7 +282,7 @@ static inline int on_return(const SiteState *site, const void *frame, int suspen
         return end_rarely(site, frame, RETURN, 0, NULL);
     lane->top--;
     lane_write(lane, now, site->number, RETURN);
-    uint64_t duration = leave(lane, entry, now, suspends, &running);
+    uint64_t duration = leave(lane, entry, lane->top, 0, now, suspends, &running);
     return UNLIKELY(duration >= site->limit || entry->row->calls == 1) ? note(lane, entry, lane->top, now, running, NULL) : 0;
 }
 
@@ -299,23 +301,33 @@ static inline void suspend(Recorder *recorder, const Lane *lane, Entry *entry, u
 /* There are blocks above the call that is suspended: those of a coroutine are suspended with it; those that a generator
    has opened stay open for whoever takes its values, as their context does. */
 static __attribute__((noinline)) void yield_rarely(const SiteState *site, Lane *lane, uint32_t at, uint64_t now) {
-    Lifted above = lift(lane, at, now);
-    Entry *entry = &lane->stack[lane->top--];
-    uintptr_t frame = (uintptr_t)entry->frame;
-    entry->running += account(lane, entry, now);
-    entry->carried = entry->awaits ? (uint8_t)above.count : 0;
-    suspend(site->owner, lane, entry, now);
-    if (!entry->awaits) {
-        put_back(lane, &above, now);
+    Suspended *table = &site->owner->suspended;
+    forget_above(lane, at);
+    if (!lane->stack[at].awaits) {
+        uint64_t above = time_above(lane, at, now);
+        Entry entry = take_out(lane, at);
+        entry.running += account(lane, &entry, at - 1, above, now);
+        entry.since = now;
+        entry.below = 0;
+        suspended_put(table, &entry);
         return;
     }
-    for (uint32_t which = 0; which < above.count; which++) {
-        Entry *block = &above.entries[which];
-        block->since = now;
-        block->below = which ? carried_frame(frame, which - 1) : frame;
-        block->frame = (void *)carried_frame(frame, which);
-        suspended_put(&site->owner->suspended, block);
+    uintptr_t frame = (uintptr_t)lane->stack[at].frame;
+    uint32_t carried = lane->top - at < CARRIED_LIMIT ? lane->top - at : CARRIED_LIMIT;
+    while (lane->top > at) {
+        uint32_t which = lane->top - at - 1;
+        Entry block = lane->stack[lane->top--];
+        block.running += account(lane, &block, lane->top, 0, now);
+        block.since = now;
+        block.below = which ? carried_frame(frame, which - 1) : frame;
+        block.frame = (void *)carried_frame(frame, which);
+        if (which < CARRIED_LIMIT)
+            suspended_put(table, &block);
     }
+    Entry *entry = &lane->stack[lane->top--];
+    entry->running += account(lane, entry, lane->top, 0, now);
+    entry->carried = (uint8_t)carried;
+    suspend(site->owner, lane, entry, now);
 }
 
 static int on_yield(const SiteState *site, const void *frame) {
@@ -333,7 +345,7 @@ static int on_yield(const SiteState *site, const void *frame) {
         return 0;
     }
     Entry *entry = &lane->stack[lane->top--];
-    entry->running += account(lane, entry, now);
+    entry->running += account(lane, entry, lane->top, 0, now);
     suspend(site->owner, lane, entry, now);
     return 0;
 }

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from narrative_auto import story
 from narrative_auto.stories.events import StageCompleted, StageFailed, StageStarted, StoryCompleted, StoryStarted
-from narrative_auto.stories.narrator import Narrator, of_process
+from narrative_auto.stories.narrator import Narrator
 from narrative_auto.stories.recorded import MOST_NAMES, OTHER_NAMES
 from narrative_auto.stories.stages import stage
 from tests.conformance.harness import RECORDERS, Bench, bench
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """A process that is instrumented, and has a story."""
     with bench("rewrite", request.param, tmp_path) as made:
-        Narrator(made.recorder, "0" * 32, "app.py", "", "", 1 << 60, list).tell_of_process()
+        narrator = Narrator(made.recorder, "0" * 32, "app.py", "", "", 1 << 60, list)
+        narrator.tell_of_process()
         try:
             yield made
         finally:
-            of_process.clear()
+            narrator.tell_of_process(ends=True)
 
 
 def edges(process: Bench) -> Counter[tuple[str, str]]:
@@ -101,7 +102,7 @@ def test_calls_and_stages_nest_as_they_happen(process: Bench) -> None:
         ("outer", "Sum"): 1,
         ("Sum", "price"): 1,
     }
-    assert heard.parents() == {"Morning": None, "Sum": "outer"}
+    assert heard.parents() == {"Morning": None, "Sum": "Morning"}  # as in any process
     assert is_balanced(process)
 
 
@@ -116,7 +117,8 @@ def test_events_and_calls_know_each_other_by_their_ids(process: Bench) -> None:
     morning, total = (event for event in heard.events if isinstance(event, StageStarted))
     assert morning.stage_id == f"{known['Morning'].lane}-{known['Morning'].started}"
     assert morning.stage_id == f"{known['outer'].caller_lane}-{known['outer'].caller_started}"
-    assert total.parent_stage_id == f"{known['outer'].lane}-{known['outer'].started}"
+    assert total.parent_stage_id == morning.stage_id
+    assert known["Sum"].caller_started == known["outer"].started
     assert total.stage_id == f"{known['price'].caller_lane}-{known['price'].caller_started}"
     assert total.lane == known["Sum"].lane > 0
 
@@ -172,7 +174,7 @@ def test_threads_that_are_given_the_context(process: Bench, way: str) -> None:
                 assert pool.submit(context.run, shop.outer).result() == 1
         else:
             asyncio.run(asyncio.to_thread(shop.outer))
-    assert heard.parents() == {"Fan out": None, "Sum": "outer"}
+    assert heard.parents() == {"Fan out": None, "Sum": "Fan out"}
     assert edges(process)["Fan out", "outer"] == 1
     calls, _ = process.recorder.drain()
     known = {process.recorder.sites[call.site].name: call for call in calls}
@@ -345,7 +347,8 @@ class World:
         self.parents: dict[str, str | None] = {}
         self.heard = Events()
         self.count = 0
-        self.around = contextvars.ContextVar("around", default=("", ""))
+        self.around: contextvars.ContextVar[tuple[str, str, str | None]]
+        self.around = contextvars.ContextVar("around", default=("", "", None))
         self.lock = threading.Lock()
 
     def begin(self, kind: str) -> str:
@@ -353,18 +356,19 @@ class World:
         with self.lock:
             self.count += 1
             name = kind if kind in {"call", "acall"} else f"{kind} {self.count}"
-            innermost, block = self.around.get()
+            innermost, block, explicit = self.around.get()
             self.expected[innermost, name] += 1
             if kind == "stage":
-                self.parents[name] = None if innermost.startswith("story") else innermost
-        is_block = kind in {"stage", "story"}
-        self.around.set((name, name if is_block else block))
+                self.parents[name] = explicit
+        if kind in {"stage", "story"}:
+            block, explicit = name, name if kind == "stage" else None
+        self.around.set((name, block, explicit))
         return name
 
     def elsewhere(self) -> None:
         """Note that a thread or a task begins, which is within what its context says."""
-        _, block = self.around.get()
-        self.around.set((block, block))
+        _, block, explicit = self.around.get()
+        self.around.set((block, block, explicit))
 
     def run(self, node: Node) -> None:
         """Do what a tree says, in plain code."""
@@ -488,11 +492,12 @@ def test_random_nestings(
     tree = data.draw(st.lists(nodes(ASYNC if is_async else SYNC), max_size=4))
     with bench("rewrite", recorder, tmp_path_factory.mktemp("app")) as process:
         world = World(process.load(NODES))
-        Narrator(process.recorder, "0" * 32, "app.py", "", "", 1 << 60, list).tell_of_process()
+        narrator = Narrator(process.recorder, "0" * 32, "app.py", "", "", 1 << 60, list)
+        narrator.tell_of_process()
         try:
             name = world.begin("story")
             with story(name, renderers=[world.heard]), suppress(Oops):
                 asyncio.run(world.aall(tree)) if is_async else world.all(tree)
             world.check(process)
         finally:
-            of_process.clear()
+            narrator.tell_of_process(ends=True)
