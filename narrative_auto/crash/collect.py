@@ -133,28 +133,34 @@ def _path(recorder: Recorder, error: BaseException, sites: list[Site], now: int)
         now: ns.
     """
     left = sorted((one for lane in recorder.lanes for one in recorder.unwound(lane)), key=lambda one: one[3])
-    path: list[tuple[int, StageOnPath]] = []
-    failed_at, began, position = now, 0, len(left)
+    path: list[tuple[tuple[int, int, int, int], StageOnPath]] = []
+    position = len(left)
+    one = (0, 0, 0, now)
     for site in sites:
         # The outermost stage was left last. What is further in was left earlier, so the search goes on from there.
         at = next((at for at in range(position - 1, -1, -1) if left[at][1] == site.number), None)
         if at is None:
-            path.append((began, StageOnPath(site.name, None, 0)))
+            path.append((one, StageOnPath(site.name, None, 0)))
             continue
-        position = at
-        _, _, began, ended = left[at]
-        failed_at = min(failed_at, ended)
+        position, one = at, left[at]
         calls = 0
         if site is sites[-1] and site.kind == FUNCTION:
             calls = sum(edge.calls for edge in recorder.edges() if edge.site == site.number)
-        path.append((began, StageOnPath(site.name, (ended - began) / 1e9, calls)))
-    for _, number, began, ended in left:
-        explicit = recorder.sites[number]
-        if explicit.kind == BLOCK and was_left(began, error):
-            failed_at = min(failed_at, ended)
-            within = sum(start <= began for start, _ in path)
-            path.insert(within, (began, StageOnPath(explicit.name, (ended - began) / 1e9, 0)))
-    return [StageOnPath(one.name, one.seconds, 0) for _, one in path[:-1]] + [one for _, one in path[-1:]], failed_at
+        path.append((one, StageOnPath(site.name, (one[3] - one[2]) / 1e9, calls)))
+    for one in left:
+        explicit = recorder.sites[one[1]]
+        if explicit.kind == BLOCK and was_left(one[2], error):
+            within = 0
+            while within < len(path) and _is_around(path[within][0], one):
+                within += 1
+            path.insert(within, (one, StageOnPath(explicit.name, (one[3] - one[2]) / 1e9, 0)))
+    outer = [StageOnPath(stage.name, stage.seconds, 0) for _, stage in path[:-1]]
+    return [*outer, *(stage for _, stage in path[-1:])], min((one[3] for one, _ in path), default=now)
+
+
+def _is_around(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    """Whether an exception left one stage after another, or one began before what another exception left."""
+    return one[3] >= other[3] if one[0] == other[0] else one[2] <= other[2]
 
 
 def _before(recorder: Recorder, records: Iterable[tuple[int, int, int]], failed_at: int) -> list[CallBefore]:

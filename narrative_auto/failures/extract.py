@@ -150,7 +150,7 @@ def codes_to_place(exc: BaseException) -> list[CodeType]:
         if met is None:
             break
         path[met:] = inner
-    return [frame.f_code for frame in path]
+    return [frame.f_code for frame in {id(frame): frame for frame in path}.values()]  # raised again: a step more
 
 
 class _Extraction:

@@ -12,7 +12,7 @@ from narrative_auto.errors import guarded_within
 from narrative_auto.failures.redaction import Redactor
 from narrative_auto.recorder.sites import BLOCK
 from narrative_auto.stories.narrator import process_story
-from narrative_auto.stories.runtime import KEPT_FAILURES, current, links_of, steps_of
+from narrative_auto.stories.runtime import KEPT_FAILURES, current, links_of, place_of, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -58,22 +58,25 @@ def leave(block: StageRecord | StoryRuntime, error: BaseException | None = None)
         guarded_within(_WHAT, narrator.recorder.leave_block, block, error)
         steps = list(steps_of(error)) if error is not None else ()
         if steps:
-            _left.append((id(error), id(steps[-1]), block.place[1]))
+            _left.append((id(error), id(steps[-1]), place_of(steps[0]), block.place[1]))
 
 
 def was_left(started: int, error: BaseException) -> bool:
     """Whether it was this exception, or one that it was raised from, that left the stage which began then (ns).
 
-    Exceptions are not kept alive and their addresses are used again: they are known together with a step of theirs.
+    Exceptions are not kept alive and their addresses are used again: they are known together with the innermost step of
+    their traceback, and with what was running in the stage's own block.
     """
     for link in links_of(error):
         known = {id(step) for step in steps_of(link)}
-        if any(when == started and which == id(link) and step in known for which, step, when in list(_left)):
-            return True
+        places = {place_of(step) for step in steps_of(link)}
+        for which, step, place, when in list(_left):
+            if when == started and which == id(link) and step in known and place in places:
+                return True
     return False
 
 
-_left: deque[tuple[int, int, int]] = deque(maxlen=KEPT_FAILURES)
+_left: deque[tuple[int, int, tuple[int, int], int]] = deque(maxlen=KEPT_FAILURES)
 
 
 def suspend(block: StageRecord | StoryRuntime) -> None:

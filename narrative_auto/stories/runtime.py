@@ -264,7 +264,7 @@ class StoryRuntime:
         if steps and self._stage_of(error) is None:
             # Known without being kept alive: itself, the innermost step of its traceback, and what was running in the
             # stage's own block, which is never running outside it.
-            self._left.append((id(error), id(steps[-1]), _place(steps[0]), name))
+            self._left.append((id(error), id(steps[-1]), place_of(steps[0]), name))
 
     def swallows(self, kind: type[BaseException]) -> bool:
         """Whether an exception goes no further than its stage: in a dry run, and never one that ends the program."""
@@ -275,7 +275,7 @@ class StoryRuntime:
         for link in links_of(error):
             steps = list(steps_of(link))
             known = {id(step) for step in steps}
-            places = {_place(step) for step in steps}
+            places = {place_of(step) for step in steps}
             for error_id, step_id, place, name in list(self._left):
                 if error_id == id(link) and step_id in known and place in places:
                     return name
@@ -409,6 +409,6 @@ def steps_of(error: BaseException) -> Iterator[TracebackType]:
         step = step.tb_next
 
 
-def _place(step: TracebackType) -> tuple[int, int]:
+def place_of(step: TracebackType) -> tuple[int, int]:
     """Return which instruction was running."""
     return id(step.tb_frame.f_code), step.tb_lasti

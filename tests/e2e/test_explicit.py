@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -94,6 +95,26 @@ def test_they_stand_among_the_calls(engine: str, write: Write, tmp_path: Path) -
     done = narrative_run("--tell", "tree", "--engine", engine, sys.executable, "app.py", cwd=tmp_path)
     assert (done.status, done.out) == (plain.status, plain.out) == (0, b"[0, 1, 2]\n[0, 1, 2, 9]\n")
     assert tree_of(done.err) == TREE
+
+
+INDENTED = """
+from narrative_auto import stage, story
+def inner():
+    with stage("B") as record: return record.parent_stage_name
+def main():
+    with story("S"), stage("A"):
+        print(inner())
+main()
+"""
+
+
+def test_the_program_hears_what_it_hears_without_us(write: Write, tmp_path: Path) -> None:
+    """Its own renderers get the same events."""
+    write("app.py", INDENTED)
+    done = [run(sys.executable, "app.py", cwd=tmp_path), narrative_run(sys.executable, "app.py", cwd=tmp_path)]
+    plain, recorded = (re.sub(rb"\[\w{6}\]|\(\d\.\d+s\)", b"", one.out) for one in done)
+    assert plain == recorded
+    assert b"\nA\n" in plain
 
 
 FAILING = """

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -298,6 +299,169 @@ def test_a_million_stages_take_no_memory(process: Bench) -> None:
         grown = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
     assert grown < 1_000_000
+
+
+def test_a_stage_that_is_used_within_itself(process: Bench) -> None:
+    """Outside every story an optional one is nothing, so it may be; its first use is recorded, again and again."""
+    shop = process.load(SHOP)
+    shared = stage("Walk", optional=True)
+
+    def walk(depth: int) -> None:
+        with shared:
+            shop.price(depth)
+            if depth:
+                walk(depth - 1)
+
+    walk(3)
+    walk(3)
+    assert edges(process) == {("", "Walk"): 2, ("Walk", "price"): 8}
+    assert is_balanced(process)
+
+
+def test_stories_of_tasks_whose_coroutines_are_not_recorded(process: Bench) -> None:
+    """They take turns, and none is within another."""
+    shop = process.load(SHOP)
+
+    async def request(number: int) -> None:
+        async with story("Request", renderers=[]):
+            await asyncio.sleep(0)
+            async with stage("Handle"):
+                await asyncio.sleep(0.001 * (number % 3))
+                await shop.fetch(number)
+
+    async def main() -> None:
+        await asyncio.gather(*[request(number) for number in range(20)])
+
+    asyncio.run(main())
+    totals = edges(process)
+    assert totals["", "Request"] == totals["Request", "Handle"] == totals["Handle", "fetch"] == 20
+    assert totals["fetch", "Decode"] == totals["Decode", "price"] == 20
+    assert len(totals) == 5
+    assert process.recorder.disordered == 0
+    assert is_balanced(process)
+
+
+def test_a_task_that_begins_after_its_stage_is_over(process: Bench) -> None:
+    """It is within what was around that."""
+    shop = process.load(SHOP)
+
+    async def main() -> None:
+        with stage("Spawn"):
+            tasks = [asyncio.create_task(shop.fetch(number)) for number in range(3)]
+        with stage("Wait"):
+            await asyncio.gather(*tasks)
+
+    with story("Day", renderers=[]):
+        asyncio.run(main())
+    totals = edges(process)
+    assert totals["Day", "fetch"] == totals["fetch", "Decode"] == 3
+
+
+def test_many_blocks_at_once(process: Bench) -> None:
+    """However many are open in one activation, each is counted, and known while it is open."""
+    shop = process.load(SHOP)
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            for number in range(40):
+                await stack.enter_async_context(stage(f"Stage {number}"))
+            await asyncio.sleep(0)
+            for _ in range(1_100):
+                with stage("Other"):
+                    pass
+            await asyncio.create_task(shop.fetch(1))
+
+    with story("Day", renderers=[]):
+        asyncio.run(main())
+    totals = edges(process)
+    assert [totals[f"Stage {number}", f"Stage {number + 1}"] for number in range(39)] == [1] * 39
+    assert totals["Stage 39", "Other"] == 1_100
+    calls, _ = process.recorder.drain()
+    known = {process.recorder.sites[call.site].name: call for call in calls}
+    assert known["fetch"].caller_started == known["Stage 39"].started
+    assert all(edge.total > 0 for edge in process.recorder.edges())
+    assert is_balanced(process)
+
+
+def test_a_stage_whose_thread_is_over(process: Bench) -> None:
+    """It is counted when it ends."""
+    shop = process.load(SHOP)
+    with story("Day", renderers=[]):
+        late = shop.Late()
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(late.open,))
+        thread.start()
+        thread.join()
+        gc.collect()
+        late.close()
+    (edge,) = (edge for edge in process.recorder.edges() if process.recorder.sites[edge.site].name == "Late")
+    assert edge.calls == 1
+    assert edge.total > 0
+    assert is_balanced(process)
+
+
+def test_what_a_story_leaves_open_ends_with_it(process: Bench) -> None:
+    """What comes later is not within it."""
+    shop = process.load(SHOP)
+    with story("First", renderers=[]):
+        shop.Late().open()
+    with story("Second", renderers=[]):
+        shop.price(1)
+    assert edges(process)["", "Second"] == edges(process)["Second", "price"] == 1
+    assert is_balanced(process)
+
+
+def test_stages_of_one_name_in_two_functions_are_two(process: Bench) -> None:
+    """Each is where it was opened."""
+    shop = process.load(
+        SHOP + "def one():\n    with stage('Load'): price(1)\ndef two():\n    with stage('Load'): price(2)\n"
+    )
+    with story("Day", renderers=[]):
+        shop.one()
+        shop.two()
+    sites = process.recorder.sites
+    loads = {
+        (edge.site, sites[edge.caller].name) for edge in process.recorder.edges() if sites[edge.site].name == "Load"
+    }
+    assert sorted(caller for _, caller in loads) == ["one", "two"]
+    assert len({site for site, _ in loads}) == 2
+
+
+@pytest.mark.parametrize("name", [5, None, ("a", "b")])
+def test_names_that_are_no_text(process: Bench, name: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Are what they are in events, and their type in the recorder."""
+    heard = Events()
+    with story("Day", renderers=[heard]), stage(name):
+        pass
+    assert heard.events[1].stage_name == name
+    assert edges(process)["Day", f"<{type(name).__name__}>"] == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_decorated_coroutines_are_suspended_too(process: Bench) -> None:
+    """Though it is our code that opens their stages."""
+    shop = process.load(
+        SHOP
+        + "from narrative_auto import NarrativeTaskGroup, runtime_narrative_stage\n"
+        + "@runtime_narrative_stage('Poll')\nasync def poll(n):\n"
+        + "    for _ in range(3): await asyncio.sleep(0)\n    return price(n)\n"
+        + "async def main():\n    async with NarrativeTaskGroup() as group:\n"
+        + "        for n in range(3): group.create_task(poll(n), name='Task')\n"
+    )
+    seen: list[int] = []
+    with story("Day", renderers=[]):
+
+        async def look() -> None:
+            task = asyncio.create_task(shop.main())
+            for _ in range(4):
+                await asyncio.sleep(0)
+                seen.append(process.depth)
+            await task
+
+        asyncio.run(look())
+    assert set(seen) == {1}  # nothing but the story is open where nothing runs
+    totals = edges(process)
+    assert totals["Task", "Poll"] == totals["Poll", "price"] == 3
+    assert is_balanced(process)
 
 
 # -- random nestings ------------------------------------------------------------------------------------------------
