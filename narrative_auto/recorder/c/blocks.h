@@ -74,16 +74,29 @@ static const Entry *caller_of(const Lane *lane, const Entry *entry, uint32_t ben
     return found->site == entry->row->caller ? found : &no_block;
 }
 
-/* Counts the time since a call that was taken off the stack began or went on; returns it (ns). `beneath` is where the
-   one beneath it stands; what is still above it has run for `above`, and adds its own time when it ends. */
-static inline uint64_t account(Lane *lane, const Entry *entry, uint32_t beneath, uint64_t above, uint64_t now) {
+/* Counts the time since a call that was taken off the stack began or went on; returns it (ns). */
+static inline uint64_t account(Lane *lane, const Entry *entry, uint64_t now) {
     uint64_t segment = LIKELY(now > entry->since) ? now - entry->since : 0;
-    if (LIKELY(segment > entry->below + above)) {
-        entry->row->own += segment - entry->below - above;
-        if (UNLIKELY(segment - entry->below - above >= LONG_NS))
-            entry->row->held += segment - entry->below - above;
+    if (LIKELY(segment > entry->below)) {
+        entry->row->own += segment - entry->below;
+        if (UNLIKELY(segment - entry->below >= LONG_NS))
+            entry->row->held += segment - entry->below;
     }
-    lane->stack[beneath].below += LIKELY(segment > above) ? segment - above : 0;
+    lane->stack[lane->top].below += segment;
+    return segment;
+}
+
+/* The same of one that was taken out: `beneath` is where the one beneath it stands; what was right above it has run for
+   `above`, and adds its own time when it ends. */
+static uint64_t account_out(Lane *lane, const Entry *entry, uint32_t beneath, uint64_t above, uint64_t now) {
+    uint64_t segment = now > entry->since ? now - entry->since : 0;
+    uint64_t others = entry->below + above;
+    if (segment > others) {
+        entry->row->own += segment - others;
+        if (segment - others >= LONG_NS)
+            entry->row->held += segment - others;
+    }
+    lane->stack[beneath].below += segment > above ? segment - above : 0;
     return segment;
 }
 
@@ -114,7 +127,7 @@ static inline uint64_t time_above(const Lane *lane, uint32_t at, uint64_t now) {
 static Entry block_take(Lane *lane, uint32_t at, uint64_t now) {
     uint64_t above = time_above(lane, at, now);
     Entry block = take_out(lane, at);
-    block.running += account(lane, &block, at - 1, above, now);
+    block.running += account_out(lane, &block, at - 1, above, now);
     return block;
 }
 

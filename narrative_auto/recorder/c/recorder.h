@@ -225,12 +225,10 @@ static PyObject *unwound(Lane *lane, const Entry *entry, uint64_t now, uint64_t 
     return name;
 }
 
-/* Counts a call that was taken off the stack; returns how long it was. */
-static inline uint64_t leave(
-    Lane *lane, const Entry *entry, uint32_t beneath, uint64_t above, uint64_t now, int suspends, uint64_t *running
-) {
+/* Counts a call that was taken off the stack, and its last segment with it; returns how long it was. */
+static inline uint64_t leave(const Entry *entry, uint64_t segment, uint64_t now, int suspends, uint64_t *running) {
     Row *row = entry->row;
-    *running = account(lane, entry, beneath, above, now) + (suspends ? entry->running : 0);
+    *running = segment + (suspends ? entry->running : 0);
     uint64_t duration = suspends ? entry_duration(entry, *running, now) : *running;
     row->total += duration;
     if (duration > row->longest)
@@ -268,7 +266,7 @@ static __attribute__((noinline)) int end_rarely(
         forget_above(lane, at); /* the blocks that were opened within it and are open still outlive it */
     uint64_t above = time_above(lane, at, now);
     Entry ended = take_out(lane, at);
-    uint64_t duration = leave(lane, &ended, at - 1, above, now, ended.suspends, &running);
+    uint64_t duration = leave(&ended, account_out(lane, &ended, at - 1, above, now), now, ended.suspends, &running);
     return told(lane, &ended, at - 1, now, running, duration, site->limit, identity, kind);
 }
 
@@ -282,7 +280,7 @@ static inline int on_return(const SiteState *site, const void *frame, int suspen
         return end_rarely(site, frame, RETURN, 0, NULL);
     lane->top--;
     lane_write(lane, now, site->number, RETURN);
-    uint64_t duration = leave(lane, entry, lane->top, 0, now, suspends, &running);
+    uint64_t duration = leave(entry, account(lane, entry, now), now, suspends, &running);
     return UNLIKELY(duration >= site->limit || entry->row->calls == 1) ? note(lane, entry, lane->top, now, running, NULL) : 0;
 }
 
@@ -306,7 +304,7 @@ static __attribute__((noinline)) void yield_rarely(const SiteState *site, Lane *
     if (!lane->stack[at].awaits) {
         uint64_t above = time_above(lane, at, now);
         Entry entry = take_out(lane, at);
-        entry.running += account(lane, &entry, at - 1, above, now);
+        entry.running += account_out(lane, &entry, at - 1, above, now);
         entry.since = now;
         entry.below = 0;
         suspended_put(table, &entry);
@@ -317,7 +315,7 @@ static __attribute__((noinline)) void yield_rarely(const SiteState *site, Lane *
     while (lane->top > at) {
         uint32_t which = lane->top - at - 1;
         Entry block = lane->stack[lane->top--];
-        block.running += account(lane, &block, lane->top, 0, now);
+        block.running += account(lane, &block, now);
         block.since = now;
         block.below = which ? carried_frame(frame, which - 1) : frame;
         block.frame = (void *)carried_frame(frame, which);
@@ -325,7 +323,7 @@ static __attribute__((noinline)) void yield_rarely(const SiteState *site, Lane *
             suspended_put(table, &block);
     }
     Entry *entry = &lane->stack[lane->top--];
-    entry->running += account(lane, entry, lane->top, 0, now);
+    entry->running += account(lane, entry, now);
     entry->carried = (uint8_t)carried;
     suspend(site->owner, lane, entry, now);
 }
@@ -345,7 +343,7 @@ static int on_yield(const SiteState *site, const void *frame) {
         return 0;
     }
     Entry *entry = &lane->stack[lane->top--];
-    entry->running += account(lane, entry, lane->top, 0, now);
+    entry->running += account(lane, entry, now);
     suspend(site->owner, lane, entry, now);
     return 0;
 }
