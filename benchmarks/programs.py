@@ -87,7 +87,8 @@ def _read(database: Path) -> dict[str, Told]:
     """Return what a story says of the functions in its tree."""
     with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute(
-            "SELECT name, (sum(self_seconds) - max(longest_seconds)) / sum(records), min(exact) FROM totals GROUP BY site"
+            "SELECT name, (sum(self_seconds) - max(longest_seconds)) / sum(records), min(exact) FROM totals"
+            " GROUP BY site"
         ).fetchall()
     return {name: Told(own, bool(exact)) for name, own, exact in rows}
 
@@ -95,8 +96,8 @@ def _read(database: Path) -> dict[str, Told]:
 def _check(results: Results, program: str, told: dict[Way, dict[str, Told]]) -> None:
     """Compare a story that was told under a budget with one in which every call was recorded, by the same engine.
 
-    It has every function of that; and what does work of its own there was counted exactly. In the story under the budget
-    itself a function's own time has that of what it calls, where that is released.
+    It has every function of that; and what does work of its own there was counted exactly. In the story under the
+    budget itself a function's own time has that of what it calls, where that is released.
     """
     for way in BUDGETED:
         whole = next(told[other] for other in RECORDED if other.engine == way.engine)
