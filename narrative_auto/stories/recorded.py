@@ -15,7 +15,7 @@ from narrative_auto.stories.narrator import process_story
 from narrative_auto.stories.runtime import KEPT_FAILURES, current, links_of, place_of, steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator
     from types import CodeType
 
     from narrative_auto.recorder.base import Recorder
@@ -93,17 +93,17 @@ def resume(block: StageRecord | StoryRuntime) -> None:
         guarded_within(_WHAT, narrator.recorder.resume_block, block)
 
 
-@types.coroutine
-def carried(block: StageRecord | StoryRuntime, steps: Any) -> Generator[Any, Any, Any]:
-    """Await a coroutine within a block that code of ours has opened, and take the block out of the way while it waits.
+def carried(block: StageRecord | StoryRuntime, awaitable: Awaitable[Any]) -> Awaitable[Any]:
+    """Return what to await in place of an awaitable, within a block that code of ours has opened.
 
-    Code of the program's reports its own suspensions.
-
-    Args:
-        block: it.
-        steps: the coroutine, or what else has `send` and `throw`.
+    The block is out of the way while it waits. Code of the program's reports its own suspensions.
     """
-    step: Callable[[], Any] = partial(steps.send, None)
+    return awaitable if block.place is None else _carried(block, awaitable.__await__())
+
+
+@types.coroutine
+def _carried(block: StageRecord | StoryRuntime, steps: Any) -> Generator[Any, Any, Any]:
+    step: Callable[[], Any] = partial(next, steps)
     while True:
         try:
             waited = step()
@@ -112,12 +112,14 @@ def carried(block: StageRecord | StoryRuntime, steps: Any) -> Generator[Any, Any
         suspend(block)
         try:
             sent = yield waited
-        except BaseException as thrown:  # noqa: BLE001 - whatever is thrown in goes on inwards
+        except BaseException as thrown:
             resume(block)
+            if not hasattr(steps, "throw"):
+                raise
             step = partial(steps.throw, thrown)
         else:
             resume(block)
-            step = partial(steps.send, sent)
+            step = partial(next, steps) if sent is None else partial(steps.send, sent)
 
 
 class _Sites:
