@@ -1,4 +1,4 @@
-"""What a stage costs that a program opens itself, beside runtime-narrative's."""
+"""What a stage costs that a program opens itself, beside runtime-narrative's; and what a crumb costs elsewhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,42 @@ serve(main)
 """
 
 
+CRUMBS = 500
+
+CRUMB_SCRIPT = f"""
+from statecrumbs import crumb
+from serve import serve
+def main():
+    for _ in range({CRUMBS}):
+        crumb("loaded", rows=3, name="ada")
+serve(main)
+"""
+
+
 def main(results: Results) -> None:
+    """Measure stages, and crumbs."""
+    _stages(results)
+    _crumbs(results)
+
+
+def _crumbs(results: Results) -> None:
+    """Measure statecrumbs': this package has none yet."""
+    if importlib.util.find_spec("statecrumbs") is None:
+        print("  statecrumbs is not installed: pip install -e '.[bench]'")
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "serve.py").write_text(SERVE, "utf-8")
+        (folder / "crumbs.py").write_text(CRUMB_SCRIPT, "utf-8")
+        runner = Runner([sys.executable, "crumbs.py"], folder)
+        runner.round(20)
+        found = sorted(runner.round(4) / 4 / CRUMBS * 1e9 for _ in range(20))
+        runner.end(is_ours=False)
+    quarters = statistics.quantiles(found, n=4)
+    results.add(Figure("a crumb with two short values", "statecrumbs", found[0], quarters[0], quarters[2], "ns"))
+
+
+def _stages(results: Results) -> None:
     """Measure both, a round of one after a round of the other."""
     turns = 15 if results.quick else 60
     packages = {"narrative_auto": "stage()"}

@@ -1,12 +1,11 @@
 /* The compiled recorder. `narrative_auto/recorder/native.py` is its face; `pure.py` its twin in Python.
 
    clock.h: the time; box.h: memory that outlives the process; totals.h: what is counted; lane.h: a thread's memory;
-   suspended.h: calls that are in no thread; memory.h: all of it; blocks.h and explicit.h: what
-   the program opens and closes itself; describe.h: what the sites are; governor.h: what is
-   not recorded, to keep the budget; recorder.h: what a transition does; probe.h with patch.h and fill.h, and monitor.h
-   with watched.h: how transitions come here, from rewritten code and from the interpreter; readers.h: how it is all
-   read; dump.h: a copy of the black box on a signal; nap.h: how our own thread sleeps. This file: sites, threads,
-   forks, the black box, and the module. */
+   suspended.h: calls that are in no thread; memory.h: all of it; governor.h: what is not recorded, to keep the budget;
+   blocks.h and explicit.h: what the program opens and closes itself; describe.h: what the sites are; recorder.h: what a
+   transition does; probe.h with patch.h and fill.h, and monitor.h with watched.h: how transitions come here, from
+   rewritten code and from the interpreter; readers.h: how it is all read; dump.h: a copy of the black box on a signal;
+   nap.h: how our own thread sleeps. This file: sites, threads, forks, the black box, and the module. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
