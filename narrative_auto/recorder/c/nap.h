@@ -102,13 +102,19 @@ static PyType_Spec nap_spec = {
     .slots = nap_slots,
 };
 
+/* Whether the calling thread has the GIL. Up to CPython 3.11 the current thread's state is that of whoever has it. */
+static int has_gil(void) {
+    PyThreadState *own = PyGILState_GetThisThreadState();
+    return own != NULL && own == thread_state();
+}
+
 static void nap_before_fork(void) {
     if (python_forks)
         return;
     atomic_fetch_add(&is_forking, 1);
     if (!atomic_load(&is_awake))
         return;
-    PyThreadState *state = thread_state() != NULL ? PyEval_SaveThread() : NULL; /* it may be waiting for the GIL */
+    PyThreadState *state = has_gil() ? PyEval_SaveThread() : NULL; /* it may be waiting for the GIL */
     for (uint32_t waited = 0; atomic_load(&is_awake) && waited < LONGEST_WORK_US; waited += LOOK_US)
         usleep(LOOK_US);
     if (state != NULL)
