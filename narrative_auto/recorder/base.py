@@ -96,7 +96,7 @@ if TYPE_CHECKING:
             """Know in which variable a context has its innermost block."""
             ...
 
-        def enter_block(self, number: int, block: object, around: object) -> tuple[int, int, int, int, int] | None:
+        def enter_block(self, number: int, block: object, around: object) -> tuple[int, int] | None:
             """Begin a block, `with stage(...):`.
 
             What the context's variable names is around what begins in that context: a block that is given here, the
@@ -108,8 +108,7 @@ if TYPE_CHECKING:
                 around: the block around it, None for none.
 
             Returns:
-                Its lane, its start (ns), and the site, lane and start of the call around it (the site is 0 where that
-                is a block, or nothing); None where nothing is recorded.
+                Its lane and its start (ns); None where nothing is recorded.
             """
             ...
 

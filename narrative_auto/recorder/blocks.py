@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from narrative_auto.recorder.calls import NOTHING, lane_of, note, resume, started_at, unwind, write
+from narrative_auto.recorder.calls import NOTHING, note, resume, unwind, write
 from narrative_auto.recorder.lane import (
     AWAITS,
     BELOW,
@@ -96,7 +96,7 @@ class Blocks:
             block = getattr(block, "around", None)
         return NOTHING
 
-    def enter(self, lane: Lane, number: int, block: object, around: object) -> tuple[int, int, int, int, int]:
+    def enter(self, lane: Lane, number: int, block: object, around: object) -> tuple[int, int]:
         """Begin a block; see `Recorder.enter_block`."""
         now = time.perf_counter_ns()
         write(lane, now, number | START << 32)
@@ -113,8 +113,7 @@ class Blocks:
         entry = [number, now, row, 0, now, 0, True, lane.number, id(block), linked, block]
         self.known[id(block)] = entry
         stack.append(entry)
-        is_call = len(caller) <= BLOCK and caller is not NOTHING
-        return lane.number, now, caller[NUMBER] if is_call else 0, lane_of(caller, lane), started_at(caller)
+        return lane.number, now
 
     def forget(self, lane: Lane) -> None:
         """Forget the blocks that a thread which is over has left open: they keep what the program made."""

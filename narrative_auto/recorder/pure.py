@@ -163,7 +163,7 @@ class PureRecorder:
         for probe in site.probes:
             probe.limit = 0
 
-    def enter_block(self, number: int, block: object, around: object) -> tuple[int, int, int, int, int] | None:
+    def enter_block(self, number: int, block: object, around: object) -> tuple[int, int] | None:
         """Begin a block, `with stage(...):`."""
         lane = self._lane_here() or self.open_lane()
         return self._blocks.enter(lane, number, block, around) if lane.number else None

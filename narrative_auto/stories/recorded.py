@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 import types
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import guarded_within
 from narrative_auto.failures.redaction import Redactor
 from narrative_auto.recorder.sites import BLOCK
+from narrative_auto.stories.leaving import Leavings
 from narrative_auto.stories.narrator import process_story
-from narrative_auto.stories.runtime import KEPT_FAILURES, current, links_of, place_of, steps_of
+from narrative_auto.stories.runtime import current
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from narrative_auto.stories.runtime import StoryRuntime
     from narrative_auto.stories.stages import StageRecord
 
-    Place = tuple[int, int, int, int, int]
-    """Where and when a block began, and in which call: see `Recorder.enter_block`."""
+    Place = tuple[int, int]
+    """Where and when a block began: see `Recorder.enter_block`."""
 
 MOST_NAMES = 1_000
 """Sites for names of stages and stories; what is named otherwise later shares one: names may hold numbers or dates."""
@@ -37,6 +37,8 @@ _FRAMES_OF_OURS = 20
 """Calls of ours between what opens a block and where its site is made, at most."""
 
 _WHAT = "recording an explicit stage"
+
+_left: Leavings[Place] = Leavings()
 
 
 def enter(block: StageRecord | StoryRuntime, around: object) -> None:
@@ -56,27 +58,13 @@ def leave(block: StageRecord | StoryRuntime, error: BaseException | None = None)
     narrator = process_story()
     if narrator is not None and block.place is not None:
         guarded_within(_WHAT, narrator.recorder.leave_block, block, error)
-        steps = list(steps_of(error)) if error is not None else ()
-        if steps:
-            _left.append((id(error), id(steps[-1]), place_of(steps[0]), block.place[1]))
+        if error is not None:
+            _left.note(error, block.place)
 
 
 def was_left(started: int, error: BaseException) -> bool:
-    """Whether it was this exception, or one that it was raised from, that left the stage which began then (ns).
-
-    Exceptions are not kept alive and their addresses are used again: they are known together with the innermost step of
-    their traceback, and with what was running in the stage's own block.
-    """
-    for link in links_of(error):
-        known = {id(step) for step in steps_of(link)}
-        places = {place_of(step) for step in steps_of(link)}
-        for which, step, place, when in list(_left):
-            if when == started and which == id(link) and step in known and place in places:
-                return True
-    return False
-
-
-_left: deque[tuple[int, int, tuple[int, int], int]] = deque(maxlen=KEPT_FAILURES)
+    """Whether it was this exception, or one that it was raised from, that left the stage which began then (ns)."""
+    return any(when == started for _, when in _left.stages(error))
 
 
 def suspend(block: StageRecord | StoryRuntime) -> None:

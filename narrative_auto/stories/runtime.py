@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from narrative_auto.errors import guarded, shielded
 from narrative_auto.failures.config import FailureDiagnosticsConfig, effective_diagnostics_mode
 from narrative_auto.stories.events import StoryCompleted, StoryStarted
+from narrative_auto.stories.leaving import Leavings
 from narrative_auto.stories.narrator import process_story
 from narrative_auto.stories.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from contextvars import Token
-    from types import TracebackType
 
     from narrative_auto.failures.redaction import Redactor
     from narrative_auto.stories.delivery import Outlet
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 KEPT_STAGES = 1_000
 """Records of stages that a story keeps: the newest. Its timeline counts all of them."""
-
-KEPT_FAILURES = 64
-"""Exceptions that left a stage, of which is known which stage that was."""
 
 current: ContextVar[StageRecord | StoryRuntime | None] = ContextVar("narrative_story", default=None)
 """What is innermost in this context: a stage that is open, else a story, else nothing."""
@@ -182,7 +179,7 @@ class StoryRuntime:
         self.around = innermost_open()
         self.has_ended = False
         self.place: Place | None = None
-        self._left: deque[tuple[int, int, tuple[int, int], str]] = deque(maxlen=KEPT_FAILURES)
+        self._left: Leavings[str] = Leavings()
 
     @cached_property
     def redaction_rules(self) -> tuple[object, ...] | None:
@@ -260,11 +257,8 @@ class StoryRuntime:
 
     def left_stage(self, name: str, error: BaseException) -> None:
         """Take in that an exception has left a stage: the first one that it leaves is the innermost."""
-        steps = list(steps_of(error))
-        if steps and self._stage_of(error) is None:
-            # Known without being kept alive: itself, the innermost step of its traceback, and what was running in the
-            # stage's own block, which is never running outside it.
-            self._left.append((id(error), id(steps[-1]), place_of(steps[0]), name))
+        if self._stage_of(error) is None:
+            self._left.note(error, name)
 
     def swallows(self, kind: type[BaseException]) -> bool:
         """Whether an exception goes no further than its stage: in a dry run, and never one that ends the program."""
@@ -272,14 +266,7 @@ class StoryRuntime:
 
     def _stage_of(self, error: BaseException) -> str | None:
         """Return the innermost stage that an exception, or one that it was raised from, has left."""
-        for link in links_of(error):
-            steps = list(steps_of(link))
-            known = {id(step) for step in steps}
-            places = {place_of(step) for step in steps}
-            for error_id, step_id, place, name in list(self._left):
-                if error_id == id(link) and step_id in known and place in places:
-                    return name
-        return None
+        return next(self._left.stages(error), None)
 
     # -- events -------------------------------------------------------------------------------------------------
 
@@ -389,26 +376,3 @@ class Delivery:
     async def _settled(self) -> None:
         for outlet in self._outlets:
             await outlet.settled()
-
-
-def links_of(error: BaseException) -> list[BaseException]:
-    """Return an exception and those that it was raised from."""
-    links: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and len(links) < KEPT_FAILURES and not any(link is one for one in links):
-        links.append(link)
-        link = link.__cause__
-    return links
-
-
-def steps_of(error: BaseException) -> Iterator[TracebackType]:
-    """Yield the steps of an exception's traceback, the outermost first."""
-    step = error.__traceback__
-    while step is not None:
-        yield step
-        step = step.tb_next
-
-
-def place_of(step: TracebackType) -> tuple[int, int]:
-    """Return which instruction was running."""
-    return id(step.tb_frame.f_code), step.tb_lasti

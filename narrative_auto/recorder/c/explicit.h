@@ -82,19 +82,6 @@ static int is_count(const char *name, Py_ssize_t count, Py_ssize_t wanted) {
     return count == wanted;
 }
 
-/* The five numbers of a place. */
-static PyObject *place(uint32_t lane, uint64_t started, uint32_t caller, uint32_t caller_lane, uint64_t caller_started) {
-    PyObject *numbers[] = {
-        PyLong_FromUnsignedLong(lane), PyLong_FromUnsignedLongLong(started), PyLong_FromUnsignedLong(caller),
-        PyLong_FromUnsignedLong(caller_lane), PyLong_FromUnsignedLongLong(caller_started),
-    };
-    PyObject *made = PyErr_Occurred()
-        ? NULL : PyTuple_Pack(5, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]);
-    for (int at = 0; at < 5; at++)
-        Py_XDECREF(numbers[at]);
-    return made;
-}
-
 /* enter_block(site's number, block, around) */
 static PyObject *recorder_enter_block(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     Recorder *recorder = (Recorder *)self;
@@ -119,17 +106,17 @@ static PyObject *recorder_enter_block(PyObject *self, PyObject *const *args, Py_
     const Entry *beneath = &lane->stack[lane->top], *chosen = beneath;
     if (outer.block != beneath->block && (outer.block != 0 || is_block(beneath)))
         chosen = nearest(lane, &outer);
-    int linked = chosen != beneath, is_call = chosen != &outer && !is_block(chosen);
-    const Entry caller = *chosen;
+    int linked = chosen != beneath;
+    uint32_t caller = chosen->site;
     uint64_t now = clock_ns();
     lane_write(lane, now, site->number, START);
-    Row *row = row_of(lane, site->number, caller.site, now);
+    Row *row = row_of(lane, site->number, caller, now);
     if (row == NULL || (lane->top + 1 >= lane->room && !lane_grow(lane)))
         Py_RETURN_NONE;
     recorder->blocks_made += recorder->blocks_made + 1 == 0 ? 2 : 1;
     Entry open = {
-        .frame = block, .since = caller.site, .started = now, .below = outer.block, .site = site->number, .lane = lane->number, .suspends = 1,
-        .block = recorder->blocks_made,
+        .frame = block, .since = caller, .started = now, .below = outer.block, .site = site->number,
+        .lane = lane->number, .suspends = 1, .block = recorder->blocks_made,
     };
     suspended_put(&recorder->blocks, &open);
     if (recorder->last_blocks == NULL)
@@ -145,7 +132,7 @@ static PyObject *recorder_enter_block(PyObject *self, PyObject *const *args, Py_
         PyErr_Restore(kind, value, traceback);
         return NULL;
     }
-    return place(lane->number, now, is_call ? caller.site : 0, entry_lane(&caller, lane), entry_started(&caller));
+    return Py_BuildValue("(IK)", lane->number, (unsigned long long)now);
 }
 
 /* leave_block(block, error) */
