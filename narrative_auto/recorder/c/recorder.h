@@ -32,7 +32,10 @@ static __attribute__((noinline)) int lane_wakes(Lane *lane) {
 
 /* -- transitions -- */
 
-/* Each transition is written twice: once for what nearly always is so, without a call of another function on its way,
+/* A record is written before what begins is put onto the stack, and after what ends is taken off: who dies in between
+   has written one less than was done, or one more than was begun.
+
+   Each transition is written twice: once for what nearly always is so, without a call of another function on its way,
    and once, named `..._rarely`, for all there is. */
 
 static inline void lane_push(Lane *lane) {
@@ -259,13 +262,15 @@ static __attribute__((noinline)) int end_rarely(
         return 0;
     uint32_t at = lane_search(lane, frame, site->number);
     uint64_t now = clock_ns(), running;
-    lane_write(lane, now, site->number, transition);
-    if (at == 0)
+    if (at == 0) {
+        lane_write(lane, now, site->number, transition);
         return 0;
+    }
     if (UNLIKELY(at < lane->top))
         forget_above(lane, at); /* the blocks that were opened within it and are open still outlive it */
     uint64_t above = time_above(lane, at, now);
     Entry ended = take_out(lane, at);
+    lane_write(lane, now, site->number, transition);
     uint64_t duration = leave(&ended, account_out(lane, &ended, at - 1, above, now), now, ended.suspends, &running);
     return told(lane, &ended, at - 1, now, running, duration, site->limit, identity, kind);
 }
@@ -335,14 +340,14 @@ static int on_yield(const SiteState *site, const void *frame) {
     const int is_above = is_top(&lane->stack[lane->top], frame, site->number);
     uint32_t at = LIKELY(is_above) ? lane->top : lane_search(lane, frame, site->number);
     uint64_t now = clock_now();
-    lane_write(lane, now, site->number, YIELD);
-    if (UNLIKELY(at == 0))
-        return 0;
     if (UNLIKELY(!is_above)) {
-        yield_rarely(site, lane, at, now);
+        if (at)
+            yield_rarely(site, lane, at, now);
+        lane_write(lane, now, site->number, YIELD);
         return 0;
     }
     Entry *entry = &lane->stack[lane->top--];
+    lane_write(lane, now, site->number, YIELD);
     entry->running += account(lane, entry, now);
     suspend(site->owner, lane, entry, now);
     return 0;
