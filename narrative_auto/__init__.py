@@ -9,6 +9,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from narrative_auto.analyzers.anthropic import AnthropicFailureAnalyzer
+    from narrative_auto.analyzers.base import FailureAnalyzer
+    from narrative_auto.analyzers.deduplicating import DeduplicatingAnalyzer
+    from narrative_auto.analyzers.ollama import OllamaFailureAnalyzer
+    from narrative_auto.analyzers.openai_compatible import LLMFailureAnalyzer
+    from narrative_auto.crumbs.leaving import crumb
+    from narrative_auto.crumbs.scopes import context
     from narrative_auto.errors import DeclinedError, NarrativeError, SettingError, StoreError
     from narrative_auto.failures.config import FailureDiagnosticsConfig
     from narrative_auto.failures.summary import FailureSummary
@@ -40,17 +47,22 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnthropicFailureAnalyzer",
     "ConsoleRenderer",
     "DeclinedError",
+    "DeduplicatingAnalyzer",
+    "FailureAnalyzer",
     "FailureDiagnosticsConfig",
     "FailureOccurred",
     "FailureSummary",
     "LLMAnalysisReady",
+    "LLMFailureAnalyzer",
     "LogRecorded",
     "NarrativeError",
     "NarrativeLogHandler",
     "NarrativeTaskGroup",
     "NarrativeTaskGroupError",
+    "OllamaFailureAnalyzer",
     "SettingError",
     "StageCompleted",
     "StageFailed",
@@ -62,6 +74,8 @@ __all__ = [
     "StoryStarted",
     "__version__",
     "auto_instrument",
+    "context",
+    "crumb",
     "has_active_story",
     "instrument_module",
     "narrative_class",
@@ -74,17 +88,22 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AnthropicFailureAnalyzer": "analyzers.anthropic",
     "ConsoleRenderer": "renderers.console",
     "DeclinedError": "errors",
+    "DeduplicatingAnalyzer": "analyzers.deduplicating",
+    "FailureAnalyzer": "analyzers.base",
     "FailureDiagnosticsConfig": "failures.config",
     "FailureOccurred": "stories.events",
     "FailureSummary": "failures.summary",
     "LLMAnalysisReady": "stories.events",
+    "LLMFailureAnalyzer": "analyzers.openai_compatible",
     "LogRecorded": "stories.events",
     "NarrativeError": "errors",
     "NarrativeLogHandler": "stories.log_handler",
     "NarrativeTaskGroup": "stories.task_group",
     "NarrativeTaskGroupError": "stories.task_group",
+    "OllamaFailureAnalyzer": "analyzers.ollama",
     "SettingError": "errors",
     "StageCompleted": "stories.events",
     "StageFailed": "stories.events",
@@ -95,6 +114,8 @@ _HOMES = {
     "StoryRuntime": "stories.runtime",
     "StoryStarted": "stories.events",
     "auto_instrument": "launch.bootstrap",
+    "context": "crumbs.scopes",
+    "crumb": "crumbs.leaving",
     "has_active_story": "stories.runtime",
     "instrument_module": "stories.decorators",
     "narrative_class": "stories.decorators",

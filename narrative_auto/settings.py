@@ -19,6 +19,7 @@ ENGINES = ("auto", "rewrite", "monitoring", "settrace")
 RECORDERS = ("auto", "native", "pure")
 CLOCKS = ("auto", "counter", "kernel")
 TELLS = ("tree", "line", "failure", "nothing")
+ANALYZERS = ("anthropic", "openai", "ollama", "off")
 
 SWITCH = "NARRATIVE_AUTO"
 """Set to anything but "" and "0": the start-up hook starts the recorder."""
@@ -52,11 +53,15 @@ class Settings:
         cache_dir: the folder of rewritten code, or "off"; "" for the `__pycache__` beside each source.
         clock: what the compiled recorder reads the time from: "counter" (the processor's), "kernel", or "auto" for the
             counter where the kernel itself trusts it.
+        redact: parts of names whose values are secret, beside those that always are.
+        repr: patterns of `module.Type` of the program's types whose `repr` a crash report may call.
         dump_signal: the number of the signal on which a copy of the black box is written; 0 for none.
         black_box: the folder of black boxes, or "off"; "" for one of the user's that lies in memory.
+        analyzer: the language model that is asked about a failure, one of `ANALYZERS`; "" for none, as "off".
     """
 
     __slots__ = (
+        "analyzer",
         "app_roots",
         "black_box",
         "budget",
@@ -69,6 +74,8 @@ class Settings:
         "min_duration",
         "private",
         "recorder",
+        "redact",
+        "repr",
         "store",
         "tell",
     )
@@ -87,6 +94,9 @@ class Settings:
     black_box: str
     dump_signal: int
     clock: str
+    analyzer: str
+    redact: tuple[str, ...]
+    repr: tuple[str, ...]
 
     def __init__(self, **values: Any) -> None:
         for name, default in DEFAULTS.items():
@@ -120,6 +130,9 @@ DEFAULTS: dict[str, Any] = {
     "black_box": "",
     "dump_signal": 0,
     "clock": "auto",
+    "analyzer": "",
+    "redact": (),
+    "repr": (),
 }
 
 
@@ -187,6 +200,10 @@ def _parse_patterns(source: str, text: str) -> tuple[str, ...]:
     return patterns
 
 
+def _parse_names(_source: str, text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _parse_signal(source: str, text: str) -> int:
     """Return the number of a signal that a program can live with, such as `USR1`; 0 for `off`."""
     import _signal  # type: ignore[import-not-found] # the C module: `signal` would import enum
@@ -220,6 +237,9 @@ PARSERS: dict[str, Callable[[str, str], Any]] = {
     "black_box": _parse_folder_or_off,
     "dump_signal": _parse_signal,
     "clock": _one_of(CLOCKS),
+    "analyzer": _one_of(ANALYZERS),
+    "redact": _parse_names,
+    "repr": _parse_patterns,
 }
 
 
@@ -331,6 +351,9 @@ def to_environment(settings: Settings, names: Iterable[str] | None = None) -> di
         "black_box": settings.black_box,
         "dump_signal": str(settings.dump_signal) if settings.dump_signal else "",
         "clock": settings.clock,
+        "analyzer": settings.analyzer,
+        "redact": ",".join(settings.redact),
+        "repr": ",".join(settings.repr),
     }
     chosen = texts if names is None else list(names)
     return {variable(name): texts[name] for name in chosen if texts[name]}

@@ -21,6 +21,8 @@ RANKS = {
     "instrument": 2,
     "failures": 2,
     "stories": 3,
+    "crumbs": 3,
+    "analyzers": 4,
     "crash": 4,
     "renderers": 4,
     "launch": 6,
@@ -31,11 +33,12 @@ RANKS = {
 """A module imports from its own room or one of a lower rank; "" is the package itself with its public names."""
 
 HOMES = {
+    "anthropic": {"analyzers/anthropic.py"},
     "bytecode": {"instrument/engines/assembly.py", "instrument/engines/body.py"},
     "rich": {"page.py"},
     "typer": {"cli/main.py", "cli/run.py", "cli/messages.py"},
     "orjson": {"crash/dump.py"},
-    "wrapt": {"stories/decorators.py"},
+    "wrapt": {"crumbs/on_crash.py", "stories/decorators.py"},
 }
 """Which files may import a third-party package."""
 

@@ -154,6 +154,32 @@ def doctor(
 
 
 @app.command()
+def scrub(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A crash dump, JSON, JSON lines, a log, any other text.")],
+    output: Annotated[
+        str, typer.Option(help="Where to write instead, - for stdout; FILE stays as it is.", metavar="PATH")
+    ] = "",
+    name: Annotated[
+        list[str] | None, typer.Option(help="A further part of names whose values are secret.", metavar="NAME")
+    ] = None,
+) -> int:
+    """Take the secrets out of a file that exists already, by name and by shape."""
+    from narrative_auto.cli import scrub as scrubbing
+
+    try:
+        done = scrubbing.scrub(file, output, name or [])
+    except scrubbing.ScrubError as error:
+        return fail(PROGRAM, str(error), USAGE)
+    told = sys.stderr if output == scrubbing.STANDARD_OUTPUT else sys.stdout
+    if not done.taken_out:
+        told.write(f"nothing to take out of {file}\n")
+    else:
+        told.write(f"{done.taken_out} value{'s' * (done.taken_out > 1)} taken out of {file}")
+        told.write(f", written to {done.written}\n" if output else "\n")
+    return 0
+
+
+@app.command()
 def install() -> None:
     """Put the start-up hook into this environment: NARRATIVE_AUTO=1 python app.py then records."""
     path = site_hook.install()

@@ -96,6 +96,21 @@ def run(
             metavar="SIGNAL",
         ),
     ] = "",
+    redact: Annotated[
+        list[str] | None,
+        typer.Option(help="A part of names whose values are secret, beside password and the like.", metavar="NAME"),
+    ] = None,
+    repr_of: Annotated[
+        list[str] | None,
+        typer.Option("--repr", help="Types such as 'shop.*' whose repr a crash report may call.", metavar="PATTERN"),
+    ] = None,
+    analyze: Annotated[
+        str,
+        typer.Option(
+            help="anthropic, openai or ollama: the language model that is asked why a run failed; off for none.",
+            metavar="NAME",
+        ),
+    ] = "",
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,  # noqa: FBT002
 ) -> int:
     """Run a Python command, and tell and keep the story of what its functions did."""
@@ -117,9 +132,13 @@ def run(
         ("cache_dir", "--cache-dir", cache_dir),
         ("black_box", "--black-box", black_box),
         ("dump_signal", "--dump-signal", dump_signal),
+        ("analyzer", "--analyze", analyze),
     ):
         if text:
             typed[name] = (option, text)
+    for name, option, texts in (("redact", "--redact", redact), ("repr", "--repr", repr_of)):
+        if texts:
+            typed[name] = (option, ",".join(texts))
     if quiet:
         if tell not in {"", "nothing"}:
             return fail(PROGRAM, f"--quiet and --tell {tell} contradict each other: give one of them", USAGE)

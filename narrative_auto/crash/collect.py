@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from narrative_auto.failures.extract import Failure, codes_to_place, extract_failure
 from narrative_auto.failures.values import clean
@@ -15,9 +16,12 @@ from narrative_auto.stories.failed import failure_event, traceback_text
 from narrative_auto.stories.recorded import was_left
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from narrative_auto.crumbs.memory import Crumb
+    from narrative_auto.failures.config import FailureDiagnosticsConfig
     from narrative_auto.failures.redaction import Redactor
+    from narrative_auto.failures.variables import Variables
     from narrative_auto.recorder.base import Recorder
     from narrative_auto.recorder.sites import Site
     from narrative_auto.stories.events import FailureOccurred
@@ -27,8 +31,6 @@ BEFORE = 5
 
 RECORDS_IN_DUMP = 1_000
 """Records of the failing thread that a dump keeps."""
-
-MOST_TRACEBACK_CHARACTERS = 12_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,36 @@ class CallBefore:
 
 
 @dataclass(frozen=True, slots=True)
+class CrumbBefore:
+    """A crumb, those that nobody had to leave among them.
+
+    Attributes:
+        seconds_before: how long before the failure; negative for what was left while it was on its way.
+        line: for a person.
+        crumb: as `snapshot()` gives it.
+    """
+
+    seconds_before: float
+    line: str
+    crumb: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Crash:
-    """All that a dump and a report say; every text in it is redacted."""
+    """All that a dump and a report say; every text in it is redacted.
+
+    Attributes:
+        story_id, story_name: of the process's story.
+        happened_at: ISO 8601, UTC.
+        seconds: since the story began.
+        failure: the exception.
+        failed_in: the innermost stage, "" for none.
+        path, before, records, crumbs: how it came to it.
+        where: the thread or the task in which nobody handled it; "" where it ended the program.
+        diagnostics_mode: "lean" or "rich".
+        traceback_text, traceback_truncated: as Python prints it; whether that is only its end.
+        command, python: what ran.
+    """
 
     story_id: str
     story_name: str
@@ -76,7 +106,11 @@ class Crash:
     path: tuple[StageOnPath, ...]
     before: tuple[CallBefore, ...]
     records: tuple[tuple[int, str, str], ...]
+    crumbs: tuple[CrumbBefore, ...]
+    where: str
+    diagnostics_mode: str
     traceback_text: str
+    traceback_truncated: bool
     command: tuple[str, ...]
     python: str
 
@@ -91,6 +125,10 @@ def collect(
     now: int,
     is_application: Callable[[str], bool],
     redactor: Redactor,
+    config: FailureDiagnosticsConfig,
+    variables: Variables | None = None,
+    where: str = "",
+    crumbs: Sequence[Crumb] = (),
 ) -> Crash:
     """Return what is known of an exception that nothing handled.
 
@@ -101,13 +139,27 @@ def collect(
         started, now: ns of the monotonic clock: when the story began, and now.
         is_application: whether a source file is application code.
         redactor: takes secrets out of every text.
+        config: how much is said.
+        variables: shows local variables; None for none.
+        where: the thread or the task in which nobody handled it; "" where it ends the program.
+        crumbs: oldest first.
     """
-    failure = extract_failure(error, is_application=is_application, redactor=redactor)
+    failure = extract_failure(
+        error,
+        is_application=is_application,
+        redactor=redactor,
+        variables=variables,
+        context_lines=config.snippet_context_lines,
+    )
     sites = [site for site in map(recorder.sites.of, codes_to_place(error)) if site is not None and not site.released]
     path, failed_at = _path(recorder, error, sites, now)
     lane = recorder.current_lane()
     records = recorder.last_records(lane, RECORDS_IN_DUMP) if lane is not None else []
-    return Crash(
+    in_production = config.runtime_environment == "production"
+    most = config.production_traceback_cap if in_production else config.max_traceback_chars
+    text, was_cut = traceback_text(error, redactor, most)
+    failed_wall = time.time_ns() - (time.perf_counter_ns() - failed_at)
+    crash = Crash(
         story_id=story_id,
         story_name=story_name,
         happened_at=datetime.now(UTC).isoformat(),
@@ -117,10 +169,35 @@ def collect(
         path=tuple(path),
         before=tuple(_before(recorder, records, failed_at)),
         records=tuple((at - started, recorder.sites[site].name, TRANSITIONS[kind]) for at, site, kind in records),
-        traceback_text=traceback_text(error, redactor, MOST_TRACEBACK_CHARACTERS)[0],
+        crumbs=tuple(
+            CrumbBefore((failed_wall - one.at) / 1e9 if one.at else 0.0, one.line(), one.as_dict()) for one in crumbs
+        ),
+        where=redactor.text(clean(where)),
+        diagnostics_mode="lean" if variables is None else "rich",
+        traceback_text=text,
+        traceback_truncated=was_cut,
         command=tuple(map(clean, redactor.arguments(sys.orig_argv))),
         python=sys.version.split()[0],
     )
+    return _without_remembered(crash, redactor) if redactor.memory else crash
+
+
+def _without_remembered(value: Any, redactor: Redactor) -> Any:
+    """Return a value in which secrets that were found late are taken out of what was written down early."""
+    if isinstance(value, str):
+        return redactor.without_remembered(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {
+            one.name: _without_remembered(getattr(value, one.name), redactor)
+            for one in fields(value)
+            if one.name not in {"records", "positions"}
+        }
+        return replace(value, **changed)
+    if isinstance(value, dict):
+        return {name: _without_remembered(one, redactor) for name, one in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_without_remembered(one, redactor) for one in value)
+    return value
 
 
 def _path(recorder: Recorder, error: BaseException, sites: list[Site], now: int) -> tuple[list[StageOnPath], int]:
@@ -198,5 +275,8 @@ def to_event(crash: Crash) -> FailureOccurred:
         stage_timeline=" > ".join(stage.name for stage in crash.path),
         timestamp=datetime.fromisoformat(crash.happened_at),
         traceback_text=crash.traceback_text,
+        traceback_truncated=crash.traceback_truncated,
+        diagnostics_mode=crash.diagnostics_mode,
         root_story_id=crash.story_id,
+        crumbs=tuple(one.line for one in crash.crumbs),
     )

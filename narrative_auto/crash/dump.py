@@ -35,8 +35,11 @@ def write_dump(crash: Crash, folder: str) -> str:
     """
     crashes = os.path.join(folder, store_folder.CRASHES)
     _forget_old(crashes)
-    path = os.path.join(crashes, f"{crash.story_id[:6]}.json")
     content = orjson.dumps({"format": FORMAT, **_encodable(asdict(crash))}, option=orjson.OPT_INDENT_2, default=str)
+    for number in range(1, KEPT_DUMPS):  # a process may survive some failures before the one that ends it
+        path = os.path.join(crashes, f"{crash.story_id[:6]}{f'-{number}' if number > 1 else ''}.json")
+        if not os.path.exists(path):
+            break
     descriptor = store_folder.create_private(path)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

@@ -30,17 +30,39 @@ def stay_interrupted() -> None:
         pass
 
 
+_LEVELS = 1_000
+
+
+class EnoughRecursion:
+    """Gives our own work at the end of a program the levels of recursion that it needs; it may have left itself few."""
+
+    __slots__ = ("_limit",)
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._limit = sys.getrecursionlimit()
+        if self._limit < _LEVELS:
+            sys.setrecursionlimit(_LEVELS)
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        if self._limit < _LEVELS:
+            sys.setrecursionlimit(self._limit)
+
+
 class CrashHook:
     """Stands in front of `sys.excepthook`, and goes on to the hook that it found there.
 
     Args:
         prepare: given the exception before anything is printed; its result is handed to `report`.
         report: called after the previous hook.
+        interrupted: called in its place where Ctrl-C ended the program.
         strip_runpy: whether the frames of `runpy` below `__main__` are there only because of us.
         left_main: the identity of the exception that left `__main__`, 0 for none; None where that is not watched.
 
     Attributes:
         outcome: "failed" or "interrupted" once an exception went unhandled, "" before.
+        dies_of_signal: the process is to die of SIGINT: CPython has it so for KeyboardInterrupt itself, no subclass.
         prepared: what `prepare` gave, None before or after a fault of ours.
     """
 
@@ -48,16 +70,19 @@ class CrashHook:
         self,
         prepare: Callable[[BaseException], Any],
         report: Callable[[Any], None],
+        interrupted: Callable[[BaseException], None],
         strip_runpy: Callable[[], bool],
         left_main: Callable[[], int | None],
     ) -> None:
         self._prepare = prepare
         self._report = report
+        self._interrupted = interrupted
         self._strip_runpy = strip_runpy
         self._left_main = left_main
         self._thread = 0
         self._previous: Any = None
         self.outcome = ""
+        self.dies_of_signal = False
         self.prepared: Any = None
 
     def install(self) -> None:
@@ -75,7 +100,7 @@ class CrashHook:
     @property
     def was_replaced(self) -> bool:
         """Whether the program has put another hook in our place."""
-        return sys.excepthook is not self
+        return getattr(sys, "excepthook", None) is not self
 
     def __call__(self, error_type: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         """Meet an exception that nothing has handled. The previous hook is called whatever happens to us."""
@@ -86,12 +111,17 @@ class CrashHook:
         traceback = shown if shown is not None else traceback
         if issubclass(type(error), KeyboardInterrupt):  # isinstance would ask the exception for its __class__
             self.outcome = "interrupted"
+            self.dies_of_signal = type(error) is KeyboardInterrupt
         else:
             self.outcome = "failed"
-            self.prepared = shielded("preparing the crash report", self._prepare, error)
+            with EnoughRecursion():
+                self.prepared = shielded("preparing the crash report", self._prepare, error)
         self._previous(error_type, error, traceback)
-        if self.prepared is not None:
-            shielded("reporting the crash", self._report, self.prepared)
+        with EnoughRecursion():
+            if self.outcome == "interrupted":
+                shielded("saying where the program was", self._interrupted, error)
+            if self.prepared is not None:
+                shielded("reporting the crash", self._report, self.prepared)
 
     def _is_the_end(self, error: BaseException) -> bool:
         """Return whether the interpreter calls because the program has failed, not the program for a purpose.
@@ -135,7 +165,35 @@ class CrashHook:
             while step.tb_next is not None and step.tb_next.tb_frame.f_code.co_filename.startswith(_PACKAGE):
                 step.tb_next = step.tb_next.tb_next
             step = step.tb_next
-        if error.__traceback__ is not traceback:
-            error.__traceback__ = traceback
+        kept = BaseException.__dict__["__traceback__"]  # a class of the program's may have a property of that name
+        if kept.__get__(error) is not traceback:
+            kept.__set__(error, traceback)
             sys.last_traceback = traceback
         return traceback
+
+
+class UnraisableHook:
+    """Stands in front of `sys.unraisablehook`, and goes on to the hook that it found there.
+
+    Args:
+        report: given the exception and in what it happened, after the previous hook; neither is kept.
+    """
+
+    def __init__(self, report: Callable[[BaseException, str], None]) -> None:
+        self._report = report
+        self._previous: Any = None
+
+    def install(self) -> None:
+        """Become the hook, under both of its names where the interpreter's own was in place."""
+        self._previous = sys.unraisablehook
+        if self._previous is sys.__unraisablehook__:
+            sys.__unraisablehook__ = self
+        sys.unraisablehook = self
+
+    def __call__(self, unraisable: Any, /) -> None:
+        """Meet an exception that nobody could be given."""
+        self._previous(unraisable)
+        error = unraisable.exc_value
+        if error is not None and not sys.is_finalizing():
+            what = getattr(unraisable.object, "__qualname__", None)
+            self._report(error, what if isinstance(what, str) else "the interpreter")

@@ -15,12 +15,13 @@ from narrative_auto.recorder.layout import COPY, ENDED, RESUME, RETURN, START, T
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from narrative_auto.recorder.black_box import BlackBox, BoxCall, BoxLane
+    from narrative_auto.recorder.black_box import BlackBox, BoxCall, BoxCrumb, BoxLane
 
 FORMAT = "narrative-recovered/1"
 """The first member of the JSON."""
 
 SHOWN_RECORDS = 10
+SHOWN_CRUMBS = 8
 SHOWN_LANES = 8
 SHOWN_CALLS = 14
 SHOWN_TASKS = 8
@@ -92,6 +93,7 @@ class Recovered:
         lines += self._tasks(width, here, everything=everything)
         for lane in self._lanes if everything else self._lanes[:1]:
             lines += self._records(lane, width, everything=everything)
+        lines += self._crumbs(width, everything=everything)
         lines += [[(printable(problem), "yellow")] for problem in self._all_problems()]
         if not everything:
             lines.append(
@@ -169,6 +171,20 @@ class Recovered:
             lines.append([(f"  {ago:>9}  ", "dim"), (f"{name}{padding}  {_WORDS[kind]:<9}{spent}".rstrip(), "")])
         return lines
 
+    def _crumbs(self, width: int, *, everything: bool) -> list[Line]:
+        crumbs = self._box.crumbs
+        if not crumbs:
+            return []
+        lines: list[Line] = [[("", "")], [(f"last of {counted(len(crumbs), 'crumb')}", "bold")]]
+        until = self._box.wall(self._until)
+        for one in crumbs if everything else crumbs[-SHOWN_CRUMBS:]:
+            seconds = until - one.wall_ns / 1e9
+            ago = f"{'-' if seconds >= 0 else '+'}{duration(abs(seconds))}" if until else ""
+            values = " ".join(f"{name}={value}" for name, value in {**one.data, **one.context}.items())
+            text = self._redactor.text(clean(f"{one.event} {values}".rstrip()))
+            lines.append([(f"  {ago:>9}  ", "dim"), (cut(printable(text), width - 13), "")])
+        return lines
+
     def _all_problems(self) -> list[str]:
         torn = sum(lane.torn for lane in self._box.lanes)
         problems = [f"{counted(torn, 'torn record')} skipped"] if torn else []
@@ -197,9 +213,22 @@ class Recovered:
             "sampled": box.sampled,
             "lanes": [self._lane_member(lane, None if everything else KEPT_RECORDS) for lane in box.lanes],
             "suspended": [[self._call_member(call) for call in task] for task in box.tasks],
+            "crumbs": [self._crumb_member(crumb) for crumb in box.crumbs],
             "problems": self._all_problems(),
         }
         return json.dumps(content, indent=2)
+
+    def _crumb_member(self, crumb: BoxCrumb) -> dict[str, Any]:
+        def shown(texts: dict[str, str]) -> dict[str, str]:
+            return {clean(name): self._redactor.text(clean(text)) for name, text in texts.items()}
+
+        return {
+            "ts": _iso(crumb.wall_ns / 1e9),
+            "thread": clean(crumb.thread),
+            "event": self._redactor.text(clean(crumb.event)),
+            "data": shown(crumb.data),
+            "context": shown(crumb.context),
+        }
 
     def _lane_member(self, lane: BoxLane, most: int | None) -> dict[str, Any]:
         records = lane.records if most is None else lane.records[-most:]

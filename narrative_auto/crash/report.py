@@ -10,6 +10,9 @@ from narrative_auto.page import Line, columns, cut, duration, printable, relativ
 if TYPE_CHECKING:
     from narrative_auto.crash.collect import Crash, StageOnPath
 
+MOST_CRUMBS = 8
+"""Crumbs that are shown; the dump has all."""
+
 _MOST_CHAIN = 6
 _MOST_MESSAGE_LINES = 4
 
@@ -26,6 +29,8 @@ def report_lines(crash: Crash, width: int, here: str, dump: str, more: str) -> l
     """
     failure = crash.failure
     where = f"failed in {crash.failed_in}" if crash.failed_in else "failed"
+    if crash.where:
+        where = f"unhandled in {crash.where}"
     room = max(12, width - columns(crash.story_name) - 40)
     heading = ["narrative", printable(crash.story_name), cut(printable(where), room), duration(crash.seconds)]
     lines = [rule(heading, width, "bold red")]
@@ -33,16 +38,27 @@ def report_lines(crash: Crash, width: int, here: str, dump: str, more: str) -> l
     for link in failure.chain[:_MOST_CHAIN]:
         lines += _error_lines(link.error_type, link.message, f"  {link.relation_words} ", width)
     for member in failure.members:
-        lines += _error_lines(member.error_type, member.message, "  | ", width)
+        lines += _error_lines(member.error_type, member.message, f"  {'│  ' * (member.depth - 1)}├─ ", width)
+    if failure.members_left_out:
+        lines.append([(f"  and {failure.members_left_out} more", "")])
     for note in failure.notes[:_MOST_CHAIN]:
         lines.append([(cut(f"  note: {printable(note)}", width), "")])
     lines += _place_lines(crash, here)
+    lines += _variable_lines(crash, width, here)
     lines.append([("", "")])
     if crash.path:
         lines += _path_lines(crash.path, width)
     lines += _before_lines(crash, width)
     lines += _more_lines(width, here, dump, more)
     return lines
+
+
+def interrupted_line(crash: Crash, here: str) -> Line:
+    """Return one line about where Ctrl-C met the program."""
+    place = crash.failure.place
+    at = f" at {relative(place.filename, here)}:{place.lineno}" if place is not None else ""
+    within = f" in {printable(crash.failed_in)}" if crash.failed_in else ""
+    return [(f"narrative: interrupted{within}{at} after {duration(crash.seconds)}", "")]
 
 
 def _error_lines(error_type: str, message: str, lead: str, width: int) -> list[Line]:
@@ -110,17 +126,51 @@ def _path_lines(path: tuple[StageOnPath, ...], width: int) -> list[Line]:
     return [[("path    " if index == 0 else " " * 8, "dim"), (text, "")] for index, text in enumerate(lines)]
 
 
-def _before_lines(crash: Crash, width: int) -> list[Line]:
-    name_width = max((columns(call.name) for call in crash.before), default=0)
-    name_width = min(name_width, width - 40)
+def _variable_lines(crash: Crash, width: int, here: str) -> list[Line]:
+    """Return the variables of the frames that matter; two and more in a line where they fit."""
     lines: list[Line] = []
-    for index, call in enumerate(crash.before):
+    for index, frame in enumerate(crash.failure.variables):
+        if not frame.values:
+            continue
+        if index:
+            lines += [[("", "")], [(f"  {relative(frame.filename, here)}:{frame.lineno} in {frame.function}", "bold")]]
+        row = ""
+        for name, text in frame.values:
+            piece = cut(f"{name} = {printable(text)}", width - 2)
+            if row and columns(row) + columns(piece) + 8 > width:
+                lines.append([(row, "")])
+                row = ""
+            row = f"{row}      {piece}" if row else f"  {piece}"
+        lines.append([(row, "")])
+        if frame.left_out:
+            lines.append([(f"  and {frame.left_out} more", "dim")])
+    return lines
+
+
+def _before_lines(crash: Crash, width: int) -> list[Line]:
+    """Return what happened just before: the last calls and the last crumbs, in the order of their times."""
+    name_width = min(max((columns(call.name) for call in crash.before), default=0), width - 40)
+    told = []
+    for call in crash.before:
         name = cut(printable(call.name), name_width)
-        padded = name + " " * (name_width - columns(name))
-        lead = "before  " if index == 0 else " " * 8
-        ago = f"-{duration(call.seconds_before)}"
         took = f", {duration(call.seconds)}" if call.seconds is not None else ""
-        lines.append([(lead, "dim"), (f"{ago:>8}  {padded}  {call.outcome}{took}", "")])
+        told.append((call.seconds_before, f"{name}{' ' * (name_width - columns(name))}  {call.outcome}{took}"))
+    told += [(one.seconds_before, printable(one.line)) for one in crash.crumbs[-MOST_CRUMBS:]]
+    told.sort(key=lambda one: -one[0])
+    lines: list[Line] = []
+    for seconds, text in told:
+        lead = "        " if lines else "before  "
+        ago = f"{'-' if seconds >= 0 else '+'}{duration(abs(seconds))}"
+        lines.append([(lead, "dim"), (cut(f"{ago:>8}  {text}", width - 8), "")])
+    return lines
+
+
+def analysis_lines(analysis: str, width: int) -> list[Line]:
+    """Return what a language model made of a failure, wrapped."""
+    lines: list[Line] = [[("", "")]]
+    for text in analysis.splitlines():
+        style = "bold" if text.startswith("#") else ""
+        lines += [[(part, style)] for part in textwrap.wrap(printable(text), width) or [""]]
     return lines
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from narrative_auto.failures.lines_below import lines_below
+from narrative_auto.failures.naming import is_described, is_secret_by_value, is_weak, may_be_described
+from narrative_auto.failures.pattern import lazily
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -13,22 +17,31 @@ if TYPE_CHECKING:
 _MOST_VALUE = 1_000
 """Characters of a bracketed value that are searched for its end; a longer one counts as open."""
 
+_MOST_LOOKED_AT = 200
+"""Characters of a value that say what kind it is."""
+
 # A name, with what may close it (`name"`, `name']`, `name)`), and what assigns or compares. Escaped quotes are those of
 # JSON inside a `repr`. Possessive throughout: each name is read once.
-_ASSIGNED = re.compile(
+_ASSIGNED = lazily(
     r"""
     (?<![\w-])
     (?P<name> (?:api|private)\ key | [\w-]++ )
-    (?P<closing> (?:\\{0,3}+["'])? [\])]? )
-    (?P<sign> [ \t]*+ (?: => | [=!]?={1,2} | :=? ) [ \t]*+ )
+    (?P<closing> (?:\\{0,3}+["'`]|%22)? [\])]? )
+    (?P<sign> [ \t]*+ (?: :[ \t]*+\r?\n[ \t]*+(?=["']) | => | [=!]?={1,2} | :=? | %3[AaDd](?:%22|%20|\+)? ) [ \t]*+ )
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_OPTION = re.compile(r"""(?<![\w-])--?(?P<name>\w[\w-]*+)(?:[ \t]++|\\?["'],[ \t]*+(?=\\?[bu]?["']))""")
-_PAIR = re.compile(r"""\([bu]?["'](?P<name>[\w-]++)["'],[ \t]*+(?=[bu]?["'])""")
-_ELEMENT = re.compile(r"<(?P<name>[\w.:-]++)>(?P<value>[^<>]++)</")
+_OPTION = lazily(r"""(?<![\w-])--?(?P<name>\w[\w-]*+)(?:(?:[ \t]|\\\n)++|\\?["'],[ \t]*+(?=\\?[bu]?["']))""")
+_PAIR = lazily(r"""\([bu]?["'](?P<name>[\w-]++)["'],[ \t]*+(?=[bu]?["'])""")
+_ATTRIBUTE = lazily(
+    r"""\b(?:name|key|id)=["'](?P<name>[\w.:-]++)["'][ \t]++(?:[a-z]++=["'][^"'<>]{0,60}["'][ \t]++){0,4}"""
+    r"""value=["'](?P<value>[^"'<>]++)""",
+    re.IGNORECASE,
+)
+_ADJACENT = lazily(r"""[ \t]*+(?=[bBfFrRtTuU]{0,2}["'])""")
+_ELEMENT = lazily(r"<(?P<name>[\w.:-]++)>(?P<value>[^<>]++)</")
 
-_STRING = re.compile(
+_STRING = lazily(
     r"""
     [bBfFrRtTuU]{0,2}
     (?: \"{3} (?:\\.|[^\\])*? (?:\"{3}|\Z)
@@ -38,13 +51,23 @@ _STRING = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
-_STRING_OR_COMMENT = re.compile(rf"(?:(?<!\w){_STRING.pattern})|\#[^\n]*+", _STRING.flags)
+_STRING_OR_COMMENT = lazily(rf"(?:(?<!\w){_STRING.pattern})|\#[^\n]*+", _STRING.flags)
 
-_ESCAPED_QUOTE = re.compile(r"""\\{1,3}+["']""")
-_REST_OF_LINE = re.compile(r"[^\r\n]++")
-_REST_OF_QUOTED_LINE = re.compile(r"""[^\r\n"'\\]++""")
+_ESCAPED_QUOTE = lazily(r"""\\{1,3}+["']""")
+_REST_OF_LINE = lazily(r"[^\r\n]++")
+_REST_OF_QUOTED = {mark: lazily(rf"""(?:[^\r\n{mark}\\]|\\["'])++""") for mark in "'\""}
+_REST_OF_ESCAPED = lazily(r"""[^\r\n"'\\]++""")
+_MOST_LINE = 2_000
+# The rest of a quoted text over several lines, whose last one ends with the quote and has no other.
+_FURTHER_LINES = {
+    quote: lazily(
+        rf"(?:\n(?![ \t]*+[\w.-]{{1,64}}+[ \t]?(?:=(?![=\n])|:\s))[^{quote}\n]{{0,400}}+){{1,40}}?{quote}"
+        r"(?=[ \t,;)\]}]*+(?:\n|\Z))"
+    )
+    for quote in "'\""
+}
 # Brackets, commas and semicolons belong to a bare value where more of it follows, unless that is the next assignment.
-_BARE = re.compile(
+_BARE = lazily(
     r"""
     (?: [^\s"'&,;()\[\]{}<>\\]
       | [,;()\[\]{}<>\\&"'] (?! [\w.-]{1,64}+ [ \t]?+ [=:] ) (?= [^\s"'&,;()\[\]{}<>\\] )
@@ -52,26 +75,26 @@ _BARE = re.compile(
     """,
     re.VERBOSE,
 )
-_CALL = re.compile(r"[A-Za-z_][\w.]{0,100}+\(")
+_CALL = lazily(r"[A-Za-z_][\w.]{0,100}+\(")
 # What is no secret is so only as a whole: in `password=None!x` the word is part of one.
 _ENDS = r"""(?=[\s"'&,;)\]}>|]|\Z)"""
-_HARMLESS = re.compile(
+_HARMLESS = lazily(
     r"""
     (?: <[^<>\n]{1,200}\ at\ 0x[0-9a-fA-F]{1,16}> | <class\ '[\w.]{1,200}'> | <\w{1,60}(?:\.\w{1,60}){1,8}>
-      | %s | %\(\w{1,60}\)s | \? | \$?\{\w{1,60}\} | \*{3,100} | \.\.\. | …
-      | None | null | nil | True | true | False | false | undefined
+      | %s | %\(\w{1,60}\)s | \? | \$?\{[\w.\[\]]{1,60}(?:![rsa])?=?(?::[^{}\n]{0,20})?\} | \*{3,100} | \.\.\. | …
+      | [A-Z][A-Za-z.]{1,60}\ \|\ None | None | null | nil | True | true | False | false | undefined
       | str | bytes | int | bool | float | dict | list | tuple | set | object | Any
     )
     """
     + _ENDS,
     re.VERBOSE,
 )
-_AFTER_CALL = re.compile(r"""[\s"'&,;)\]}>|.\[:]|\Z""")
-_NO_SECRET_NAME = re.compile(r"(?:Error|Exception|Warning)\Z")
-_ENVIRONMENT_NAME = re.compile(r"[A-Z0-9]++(?:_[A-Z0-9]++)++")
-_QUOTE_OR_BRACKET = re.compile(r"""["'()\[\]{}]""")
+_AFTER_CALL = lazily(r"""[\s"'&,;)\]}>|.\[:]|\Z""")
+_NO_SECRET_NAME = lazily(r"(?:Error|Exception|Warning)\Z")
+_ENVIRONMENT_NAME = lazily(r"[A-Z0-9]++(?:_[A-Z0-9]++)++")
+_QUOTE_OR_BRACKET = lazily(r"""["'()\[\]{}]""")
 _EMPTY = {"''", '""', "b''", 'b""'}
-_CONTINUED = re.compile(r"[ \t]*+=[ \t]*+(?!=)")
+_CONTINUED = lazily(r"[ \t]*+=[ \t]*+(?!=)")
 _CLOSES = {"(": ")", "[": "]", "{": "}"}
 _OPENS = {closing: opening for opening, closing in _CLOSES.items()}
 
@@ -88,21 +111,49 @@ def text_spans(text: str, is_secret: Callable[[str], bool], start: int = 0, end:
         start, end: the part of the text to look at.
     """
     end = len(text) if end is None else end
+    if text.find("=", start, end) >= 0 or text.find(":", start, end) >= 0 or text.find("%3", start, end) >= 0:
+        yield from _assigned(text, is_secret, start, end)
+    if text.find("-", start, end) >= 0:
+        yield from _following(_OPTION, text, is_secret, start, end)
+    if text.find("(", start, end) >= 0:
+        yield from _following(_PAIR, text, is_secret, start, end)
+    for mark, pattern in (("</", _ELEMENT), ("value=", _ATTRIBUTE)):
+        if text.find(mark, start, end) >= 0:
+            for found in pattern.finditer(text, start, end):
+                if is_secret(found["name"]):
+                    yield found.span("value")
+
+
+def _assigned(text: str, is_secret: Callable[[str], bool], start: int, end: int) -> Iterator[Span]:
+    """Give the values behind a name and a sign."""
     position = start
     while assigned := _ASSIGNED.search(text, position, end):
         position = assigned.end()
-        if not is_secret(assigned["name"]) or (":" in assigned["sign"] and _is_no_key(text, assigned)):
+        if ":" in assigned["sign"] and _is_no_key(text, assigned):
             continue
-        for span in _text_value(text, assigned.end(), end, _header_rest(text, assigned)):
+        if not is_secret(assigned["name"]):
+            for span in _weak_value(text, assigned, end):
+                yield span
+                position = max(position, span[1])
+            continue
+        if _is_described(text, assigned, end):
+            continue
+        for span in lines_below(text, assigned, end) or _text_value(
+            text, assigned.end(), end, _header_rest(text, assigned)
+        ):
             yield span
             position = max(position, span[1])
-    for pattern in (_OPTION, _PAIR):
-        for found in pattern.finditer(text, start, end):
-            if is_secret(found["name"]) and not text.startswith("--", found.end()):
-                yield from _text_value(text, found.end(), end)
-    for found in _ELEMENT.finditer(text, start, end):
-        if is_secret(found["name"]):
-            yield found.span("value")
+
+
+def _following(
+    pattern: re.Pattern[str], text: str, is_secret: Callable[[str], bool], start: int, end: int
+) -> Iterator[Span]:
+    """Give the values behind a name alone: of options, and in pairs."""
+    for found in pattern.finditer(text, start, end):
+        if not is_secret(found["name"]) or text.startswith("--", found.end()):
+            continue
+        if not _is_described(text, found, end):
+            yield from _text_value(text, found.end(), end)
 
 
 def source_spans(text: str, is_secret: Callable[[str], bool]) -> Iterator[Span]:
@@ -117,20 +168,62 @@ def source_spans(text: str, is_secret: Callable[[str], bool]) -> Iterator[Span]:
     """
     strings: dict[int, int] = {}
     for found in _STRING_OR_COMMENT.finditer(text):
-        yield from text_spans(text, is_secret, found.start(), found.end())
+        # A value within ends before the closing quote: `"Password: "` asks for one and has none.
+        closed = text[found.start()] != "#" and _is_closed(found.group())
+        yield from text_spans(text, is_secret, found.start(), found.end() - closed)
         strings[found.start()] = found.end()
     inside = _inside(strings)
     position = 0
     while assigned := _ASSIGNED.search(text, position):
         position = assigned.end()
         # A quoted key has its name inside the string that ends with it; its sign stands in the code.
-        if is_secret(assigned["name"]) and assigned.start("sign") not in inside:
+        if assigned.start("sign") in inside:
+            continue
+        if is_secret(assigned["name"]):
             literals, position = _code_value(text, assigned.end(), strings, is_secret)
             yield from literals
+        elif assigned.end() in strings:
+            yield from _weak_value(text, assigned, len(text))
     for pattern in (_OPTION, _PAIR):
         for found in pattern.finditer(text):
             if is_secret(found["name"]) and found.end() in strings:
                 yield found.end(), strings[found.end()]
+
+
+def _single(text: str, start: int, end: int) -> Span:
+    """Return where a value stands that is one literal, without its quotes, or one bare word; empty where neither."""
+    if escaped := _ESCAPED_QUOTE.match(text, start, end):
+        closing = text.find(escaped.group(), escaped.end(), min(end, escaped.end() + _MOST_VALUE))
+        return escaped.end(), max(closing, escaped.end())
+    if literal := _STRING.match(text, start, end):
+        quoted = literal.group()
+        lead = len(quoted) - len(quoted.lstrip("bBfFrRtTuU"))
+        marks = 3 if quoted[lead:].startswith(('"""', "'''")) and len(quoted) >= lead + 6 else 1
+        closed = marks if quoted.endswith(quoted[lead]) else 0
+        return literal.start() + lead + marks, max(literal.start() + lead + marks, literal.end() - closed)
+    bare = _BARE.match(text, start, end)
+    return bare.span() if bare else (start, start)
+
+
+def _weak_value(text: str, assigned: re.Match[str], end: int) -> Iterator[Span]:
+    """Give the value of a name such as `key` or `pass` where it looks like a secret."""
+    name = assigned["name"]
+    if is_weak(name) and not _HARMLESS.match(text, assigned.end(), end):
+        start, stop = _single(text, assigned.end(), min(end, assigned.end() + _MOST_LOOKED_AT))
+        if is_secret_by_value(name, text[start:stop]):
+            yield _single(text, assigned.end(), end)
+
+
+def is_harmless(value: str) -> bool:
+    """Return whether a value is a placeholder, a constant or an object: nothing that anybody would keep secret."""
+    return not value or _HARMLESS.fullmatch(value) is not None
+
+
+def _is_described(text: str, assigned: re.Match[str], end: int) -> bool:
+    if not may_be_described(assigned["name"]):
+        return False
+    start, stop = _single(text, assigned.end(), min(end, assigned.end() + _MOST_LOOKED_AT))
+    return start < stop and is_described(assigned["name"], text[start:stop])
 
 
 def _inside(strings: dict[int, int]) -> set[int]:
@@ -148,8 +241,11 @@ def _header_rest(text: str, found: re.Match[str]) -> re.Pattern[str] | None:
     name = found["name"].lower()
     if not found["sign"].startswith(":") or found["closing"] or not ("authorization" in name or "cookie" in name):
         return None
-    before = text[text.rfind("\n", 0, found.start()) + 1 : found.start()]
-    return _REST_OF_QUOTED_LINE if "'" in before or '"' in before else _REST_OF_LINE
+    before = text[text.rfind("\n", max(0, found.start() - _MOST_LINE), found.start()) + 1 : found.start()]
+    quote = max(before.rfind("'"), before.rfind('"'))
+    if quote < 0:
+        return _REST_OF_LINE
+    return _REST_OF_ESCAPED if before[:quote].endswith("\\") else _REST_OF_QUOTED[before[quote]]
 
 
 def _text_value(text: str, start: int, end: int, rest: re.Pattern[str] | None = None) -> Iterator[Span]:
@@ -182,7 +278,18 @@ def _next_value(text: str, start: int, end: int, rest: re.Pattern[str] | None) -
         stop = closing if closing >= 0 else _line_end(text, start, end)
         return [(escaped.end(), stop)], stop
     if literal := _STRING.match(text, start, end):
-        return ([] if literal.group() in _EMPTY else [literal.span()]), literal.end()
+        stop = literal.end()
+        opening = literal.group().lstrip("bBfFrRtTuU")[:1]
+        if stop == end or (text[stop] == "\n" and (len(literal.group()) == 1 or not literal.group().endswith(opening))):
+            further = _FURTHER_LINES[opening].match(text, stop, min(end, stop + _MOST_VALUE))
+            stop = further.end() if further else stop
+        # Literals side by side are one in Python; `''` is empty, and what comes after it is something else.
+        while literal.group() not in _EMPTY and (gap := _ADJACENT.match(text, stop, end)):
+            next_one = _STRING.match(text, gap.end(), end)
+            if next_one is None or next_one.group() in _EMPTY or not _is_closed(next_one.group()):
+                break
+            stop = next_one.end()
+        return ([] if literal.group() in _EMPTY else [(literal.start(), stop)]), stop
     if rest is not None and (line := rest.match(text, start, end)):
         return [line.span()], line.end()
     if call := _CALL.match(text, start, end):
@@ -196,6 +303,10 @@ def _next_value(text: str, start: int, end: int, rest: re.Pattern[str] | None) -
     if bare := _BARE.match(text, start, end):
         return [bare.span()], bare.end()
     return [], start
+
+
+def _is_closed(literal: str) -> bool:
+    return len(literal.lstrip("bBfFrRtTuU")) > 1 and literal[-1] in {"'", '"'}
 
 
 def _line_end(text: str, start: int, end: int) -> int:
@@ -234,7 +345,11 @@ def _code_value(
     while position < end:
         if position in strings:
             literal = (position, strings[position])
-            if text[position] != "#" and not _stays(text, *literal, depth, is_secret):
+            if (
+                text[position] != "#"
+                and text[slice(*literal)] not in _EMPTY
+                and not _stays(text, *literal, depth, is_secret)
+            ):
                 literals.append(literal)
             position = literal[1]
             continue

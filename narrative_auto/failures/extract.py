@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import linecache
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import attempted
+from narrative_auto.failures.pattern import lazily
 from narrative_auto.failures.source import SourceLine, snippet
 from narrative_auto.failures.values import (
     MOST_MESSAGE_CHARACTERS,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from narrative_auto.failures.redaction import Redactor
     from narrative_auto.failures.source import Positions
+    from narrative_auto.failures.variables import FrameVariables, Variables
 
 MOST_LINKS = 20
 """Exceptions of a chain that are kept, and that are followed to a root."""
@@ -31,9 +34,13 @@ MOST_LINKS = 20
 FIRST_FRAMES, LAST_FRAMES = 50, 150
 """Frames that are kept of a long traceback: where it began, and where it ended."""
 
-MOST_MEMBERS = 10
+MOST_MEMBERS = 12
+"""Members of groups that are kept, those of nested groups among them."""
+
 MOST_NOTES = 10
 
+_MOST_COUNTED = 100_000
+_NAME = lazily(r"[^\W\d]\w*")
 _RELATION_WORDS = {"cause": "from", "context": "while handling", "member": "with"}
 
 
@@ -67,12 +74,14 @@ class LinkedError:
         error_type: its type's name, as tracebacks print it.
         message: redacted.
         place: its innermost application frame, else its innermost frame; None if it was never raised.
+        depth: of a member, how many groups are around it.
     """
 
     relation: str
     error_type: str
     message: str
     place: Frame | None
+    depth: int = 0
 
     @property
     def relation_words(self) -> str:
@@ -90,10 +99,12 @@ class Failure:
         frames: of its own traceback, outermost first; of a long one the first `FIRST_FRAMES` and last `LAST_FRAMES`.
         frames_left_out: how many are missing between them.
         chain: what it came from, nearest first.
-        members: of an exception group, those of nested groups after them.
+        members: of an exception group, each nested group before its own members.
+        members_left_out: how many there are beside.
         notes: redacted.
         place: where it went wrong: see `extract_failure`.
         snippet: the source around the place, redacted.
+        variables: of the frames that matter, the place first; empty unless they are asked for.
     """
 
     error_type: str
@@ -102,12 +113,21 @@ class Failure:
     frames_left_out: int
     chain: tuple[LinkedError, ...]
     members: tuple[LinkedError, ...]
+    members_left_out: int
     notes: tuple[str, ...]
     place: Frame | None
     snippet: tuple[SourceLine, ...]
+    variables: tuple[FrameVariables, ...] = ()
 
 
-def extract_failure(exc: BaseException, *, is_application: Callable[[str], bool], redactor: Redactor) -> Failure:
+def extract_failure(
+    exc: BaseException,
+    *,
+    is_application: Callable[[str], bool],
+    redactor: Redactor,
+    variables: Variables | None = None,
+    context_lines: int = 2,
+) -> Failure:
     """Return what is known of an exception; nothing that it or the program's classes do makes this raise.
 
     The place is the innermost application frame of the error that began it all: explicit causes (`raise … from`) are
@@ -118,20 +138,25 @@ def extract_failure(exc: BaseException, *, is_application: Callable[[str], bool]
         exc: the exception, with its traceback.
         is_application: whether a source file is application code.
         redactor: takes secrets out of every text.
+        variables: shows local variables; None for none.
+        context_lines: lines of source before and after the place.
     """
-    extraction = _Extraction(is_application, redactor)
+    extraction = _Extraction(is_application, redactor, context_lines)
     steps, left_out = _bounded_steps(_traceback(exc))
     place = extraction.place_step([exc, *_causes(exc)])
+    members = list(islice(_members(exc), MOST_MEMBERS))
     return Failure(
         error_type=name_of_type(type(exc)),
         error_message=extraction.message(exc),
         frames=tuple(map(extraction.frame, steps)),
         frames_left_out=left_out,
         chain=tuple(extraction.link(relation, error) for relation, error in _chain(exc)),
-        members=tuple(extraction.link("member", error) for error in islice(_members(exc), MOST_MEMBERS)),
+        members=tuple(extraction.link("member", error, depth) for depth, error in members),
+        members_left_out=_count_members(exc) - len(members),
         notes=extraction.notes(exc),
         place=extraction.frame(place) if place is not None else None,
         snippet=extraction.snippet(place) if place is not None else (),
+        variables=() if variables is None or place is None else extraction.variables(exc, place, variables),
     )
 
 
@@ -161,7 +186,8 @@ class _Extraction:
         redactor: takes secrets out of every text.
     """
 
-    def __init__(self, is_application: Callable[[str], bool], redactor: Redactor) -> None:
+    def __init__(self, is_application: Callable[[str], bool], redactor: Redactor, context_lines: int) -> None:
+        self._context_lines = context_lines
         self._ask = is_application
         self._known: dict[str, bool] = {}
         self._redactor = redactor
@@ -181,10 +207,10 @@ class _Extraction:
         texts = [text_of(note) for note in notes or ()]
         return tuple("<unprintable note>" if text is None else self._text(text) for text in texts)
 
-    def link(self, relation: str, error: BaseException) -> LinkedError:
+    def link(self, relation: str, error: BaseException, depth: int = 0) -> LinkedError:
         step = self.place_step([error])
         place = None if step is None else self.frame(step)
-        return LinkedError(relation, name_of_type(type(error)), self.message(error), place)
+        return LinkedError(relation, name_of_type(type(error)), self.message(error), place, depth)
 
     def place_step(self, errors: list[BaseException]) -> TracebackType | None:
         """Return the innermost application step of the last error that has one, else the innermost of the last."""
@@ -217,10 +243,18 @@ class _Extraction:
         return snippet(
             step.tb_frame.f_code.co_filename,
             step.tb_lineno or 0,
+            self._context_lines,
             positions=_positions(step),
             module_globals=step.tb_frame.f_globals,
             secrets=self._redactor.source_spans,
         )
+
+    def variables(self, exc: BaseException, place: TracebackType, shown: Variables) -> tuple[FrameVariables, ...]:
+        """Return the variables of the place, and of the application's frames that led to it, nearest first."""
+        around = [step for step in _steps(_traceback(exc)) if self.is_application(step)][::-1]
+        frames = {id(step.tb_frame): step for step in [place, *around]}
+        steps = list(frames.values())[: shown.most_frames]
+        return tuple(shown.of(step.tb_frame, step.tb_lineno or 0, _names_at(step)) for step in steps)
 
     def _text(self, text: str) -> str:
         # Redacted before it is cut: half a secret is not recognised.
@@ -265,19 +299,31 @@ def _chain(error: BaseException) -> list[tuple[str, BaseException]]:
     return found
 
 
-def _members(error: BaseException) -> Iterator[BaseException]:
-    """Give the members of an exception group, level by level."""
-    groups = deque([error])
+def _members(error: BaseException) -> Iterator[tuple[int, BaseException]]:
+    """Give the members of an exception group with how deep they lie, each group before its own members."""
+    waiting = [(0, error)]
     seen = {id(error)}
-    while groups:
-        group = groups.popleft()
-        if not issubclass(type(group), BaseExceptionGroup):
+    while waiting:
+        depth, one = waiting.pop()
+        if depth:
+            yield depth, one
+        if not issubclass(type(one), BaseExceptionGroup):
             continue
-        for member in BaseExceptionGroup.__dict__["exceptions"].__get__(group):
+        for member in reversed(BaseExceptionGroup.__dict__["exceptions"].__get__(one)):
             if id(member) not in seen:
                 seen.add(id(member))
-                groups.append(member)
-                yield member
+                waiting.append((depth + 1, member))
+
+
+def _count_members(error: BaseException) -> int:
+    return sum(1 for _ in islice(_members(error), _MOST_COUNTED))
+
+
+def _names_at(step: TracebackType) -> list[str]:
+    """Return the names that the code of a step's line uses, in their order."""
+    code = step.tb_frame.f_code
+    text = attempted(linecache.getline, code.co_filename, step.tb_lineno) if step.tb_lineno else ""
+    return list(dict.fromkeys(_NAME.findall(text or "")))
 
 
 def _steps(traceback: TracebackType | None) -> Iterator[TracebackType]:

@@ -15,6 +15,7 @@ class FailureSummary:
         exception_chain: what it came from, nearest first: "from IntegrityError: …".
         exact_cause: the error that began it all.
         traceback_text: bounded.
+        crumbs: what came before, a line each, oldest first.
     """
 
     error_type: str
@@ -26,3 +27,4 @@ class FailureSummary:
     exception_chain: list[str]
     exact_cause: str
     traceback_text: str
+    crumbs: tuple[str, ...] = ()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
+import contextvars
+import time
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import attempted
@@ -11,6 +14,15 @@ if TYPE_CHECKING:
 
 MOST_MESSAGE_CHARACTERS = 2_000
 """Characters of an exception's message that are kept."""
+
+_MOST_SECONDS = 0.5
+"""How long an exception's own `__str__` may take."""
+
+_MOST_ARGUMENTS = 20
+_MOST_SLOW = 100
+_slow_types: set[int] = set()
+_Slot = type(BaseException.__str__)
+_CONTAINERS = frozenset((list, tuple, dict, set, frozenset))
 
 
 def message_of(error: BaseException, limit: int = MOST_MESSAGE_CHARACTERS) -> str:
@@ -34,20 +46,79 @@ def full_message_of(error: BaseException) -> str:
     return message
 
 
-def name_of_type(error_type: type[BaseException]) -> str:
-    """Return an exception type's name as tracebacks print it: qualified, without `builtins` and `__main__`."""
+def name_of_type(kind: type) -> str:
+    """Return a type's name as tracebacks print it: qualified, without `builtins` and `__main__`."""
     # Through `type` itself, since a metaclass can have attributes of these names that raise or say something else.
-    name = _descriptor("__qualname__")(error_type)
-    module = attempted(_descriptor("__module__"), error_type)
+    name = _descriptor("__qualname__")(kind)
+    module = attempted(_descriptor("__module__"), kind)
     if not isinstance(module, str):
         return f"<unknown>.{name}"
     return str(name) if module in {"builtins", "__main__"} else f"{clean(module)}.{name}"
 
 
 def text_of(value: object) -> str | None:
-    """Return `str(value)`, encodable and of type `str` itself; None where it raises or gives no text."""
-    text = _interrupted_only(attempted, str, value)
+    """Return `str(value)`, encodable and a plain `str`; None where it raises, takes too long or gives no text."""
+    text = _interrupted_only(attempted, str, value) if _is_quick(value) else _text_in_time(value)
     return None if text is None else clean(text)
+
+
+def _text_in_time(value: object) -> str | None:
+    """Return `str(value)`, unless that takes too long; a type that did so once is not asked again."""
+    kind = type(value)
+    if id(kind) in _slow_types:
+        return None
+    began = time.perf_counter()
+    text = within(_MOST_SECONDS, str, value)
+    if time.perf_counter() - began >= _MOST_SECONDS and len(_slow_types) < _MOST_SLOW:
+        _slow_types.add(id(kind))
+    return text
+
+
+def is_slow(value: object) -> bool:
+    """Return whether the text of an object of this type could not be had in time before."""
+    return id(type(value)) in _slow_types
+
+
+def _is_quick(value: object, depth: int = 2) -> bool:
+    """Return whether `str` of an object runs no code that is written in Python, as far as types tell."""
+    kind = type(value)
+    for one in _descriptor("__mro__")(kind):
+        own = _descriptor("__dict__")(one)
+        if any(name in own and type(own[name]) is not _Slot for name in ("__str__", "__repr__")):
+            return False
+        if attempted(_descriptor("__module__"), one) == "builtins":
+            break
+    if issubclass(kind, BaseException) and depth:
+        return all(_is_quick(one, depth - 1) for one in BaseException.__dict__["args"].__get__(value)[:_MOST_ARGUMENTS])
+    return kind not in _CONTAINERS or not value
+
+
+def within(seconds: float, function: Callable[[Any], str], value: object) -> str | None:
+    """Call a function of the program's that may never end; None where it raises, gives no text, or takes too long.
+
+    It runs in a thread of its own, which is left behind where it does not come back, and in the caller's context.
+    """
+    told: list[str] = []
+    done = _thread.allocate_lock()
+    done.acquire()
+    run = contextvars.copy_context().run
+
+    def work() -> None:
+        try:
+            text = run(function, value)
+            if isinstance(text, str):
+                told.append(text)
+        except BaseException:  # noqa: BLE001, S110 - whatever the program's code does
+            pass
+        finally:
+            done.release()
+
+    try:
+        _thread.start_new_thread(work, ())
+    except RuntimeError:  # the interpreter is about to end
+        return None
+    done.acquire(timeout=seconds)
+    return told[0] if told else None
 
 
 def clean(text: str) -> str:

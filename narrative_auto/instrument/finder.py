@@ -86,13 +86,26 @@ class NarrativeFinder:
         It is asked just before `PathFinder`, so finders of the program's own that stand further in front have answered.
         """
         if self._isolation.is_ours():
-            return self._isolation.find_spec(fullname) if path is None else None
-        if self._rewriter is None and not self._reason:
+            return self._found_for_us(fullname, path)
+        if self._rewriter is None and not self._reason and not self._is_watched(fullname):
             return None  # its functions are met when they start
         spec = attempted_within(PathFinder.find_spec, fullname, path, target) or _editable(fullname, path, target)
         if spec is not None and spec.loader is not None and spec.origin and spec.has_location and _is_for_import():
             guarded_within(f"instrumenting {fullname}", self._prepare, fullname, spec)
         return spec
+
+    def _found_for_us(self, fullname: str, path: Sequence[str] | None) -> ModuleSpec | None:
+        """Return the spec of a module that we import, where the program is to get the same one later."""
+        is_watched = self._is_watched(fullname)
+        if path is not None and not is_watched:
+            return None
+        spec = self._isolation.find_spec(fullname) if path is None else PathFinder.find_spec(fullname, path)
+        if spec is not None and is_watched:
+            guarded_within(f"instrumenting {fullname}", self._prepare, fullname, spec)
+        return spec
+
+    def _is_watched(self, fullname: str) -> bool:
+        return self._watch is not None and self._watch.wants(fullname)
 
     @property
     def rewrites(self) -> bool:
@@ -118,13 +131,11 @@ class NarrativeFinder:
         filename = spec.origin or ""
         loader: Any = spec.loader
         stamp, is_link = look_at(filename)
-        watch = self._watch
-        if watch is not None and watch.wants(fullname) and type(loader) is SourceFileLoader:
+        if self._is_watched(fullname) and type(loader) is SourceFileLoader:
             self._pass_over(filename)
             code = attempted_within(loader.get_code, fullname)
             if code is not None:
-                with self._isolation:
-                    self._hand_out(fullname, filename, loader, stamp, lambda: watch.watched(code, fullname))
+                self._hand_out(fullname, filename, loader, stamp, lambda: self._watched(code, fullname))
             return
         verdict = self._scope.module(fullname, filename, is_link=is_link)
         if not verdict.instrument:
@@ -139,6 +150,13 @@ class NarrativeFinder:
             self._leave_plain(fullname, "", f"it is loaded by {type(loader).__module__}.{type(loader).__qualname__}")
             return
         self._hand_out(fullname, filename, loader, stamp, lambda: self._instrumented(spec, loader, rewriter, stamp))
+
+    def _watched(self, code: CodeType, fullname: str) -> CodeType:
+        assert self._watch is not None
+        if self._isolation.is_ours():
+            return self._watch.watched(code, fullname)
+        with self._isolation:
+            return self._watch.watched(code, fullname)
 
     def _hand_out(
         self, fullname: str, filename: str, loader: Any, stamp: tuple[int, int], make: Callable[[], CodeType | None]

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import sys
 
-from narrative_auto.errors import guarded_within
+from narrative_auto.errors import attempted_within, guarded_within
+from narrative_auto.instrument.library_events import EVENTS
+from narrative_auto.instrument.library_events import TRANSITIONS as TRANSITIONS_OF_EVENTS
 from narrative_auto.recorder.layout import RETURN, START
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import CodeType
+    from types import CodeType, ModuleType
     from typing import Any
 
 READS_CODE, COMPILES, PICKLES, LOADS_MODULE = "reads code", "compiles frames", "pickles", "loads a module"
 """What a watched function does with its argument: a function, or the module that it has loaded when it returns."""
 
-_TRANSITIONS = {READS_CODE: START, COMPILES: START, PICKLES: START, LOADS_MODULE: RETURN}
+_TRANSITIONS = {READS_CODE: START, COMPILES: START, PICKLES: START, LOADS_MODULE: RETURN, **TRANSITIONS_OF_EVENTS}
 
 _CLOUDPICKLE = {"Pickler._dynamic_function_reduce": (READS_CODE, "func")}
 
@@ -37,6 +39,7 @@ WATCHED: dict[str, dict[str, tuple[str, str]]] = {
     "torch._dynamo.eval_frame": {"_TorchDynamoContext.__call__": (COMPILES, "fn")},
     "torch._dynamo.variables.functions": {"UserFunctionVariable.__init__": (READS_CODE, "fn")},
     "dill._dill": {"save_function": (PICKLES, "obj")},
+    **EVENTS,
 }
 """{module: {qualified name of a function: (what it does, the argument that it does it with)}}."""
 
@@ -61,6 +64,22 @@ class Watch:
         """Return whether a module has a function to be watched."""
         return any(kind in self._act for kind, _ in WATCHED.get(module, {}).values())
 
+    def take_in(self) -> None:
+        """Watch the functions of modules that are imported already."""
+        for name in WATCHED:
+            module = sys.modules.get(name)
+            if module is not None and self.wants(name):
+                attempted_within(self._take_in, module, name)
+
+    def _take_in(self, module: ModuleType, name: str) -> None:
+        for path in WATCHED[name]:
+            found: Any = module
+            for part in path.partition(".<locals>")[0].split("."):
+                found = vars(found).get(part)
+                found = getattr(found, "__func__", found)
+            if type(found) is type(_is_watched) and not _is_watched(found.__code__):
+                found.__code__ = self.watched(found.__code__, name)
+
     def watched(self, code: CodeType, module: str) -> CodeType:
         """Return a library module's code in which the functions of the table are watched.
 
@@ -77,6 +96,10 @@ class Watch:
         constants = tuple(self.watched(one, module) if type(one) is type(code) else one for one in code.co_consts)
         changed = any(new is not old for new, old in zip(constants, code.co_consts, strict=True))
         return code.replace(co_consts=constants) if changed else code
+
+
+def _is_watched(code: CodeType) -> bool:
+    return any(type(one) is _Watching or (type(one) is type(code) and _is_watched(one)) for one in code.co_consts)
 
 
 class _Watching:

@@ -12,39 +12,36 @@ import os  # noqa: E402
 import time  # noqa: E402
 
 from narrative_auto import settings  # noqa: E402
-from narrative_auto.crash.hooks import CrashHook, stay_interrupted  # noqa: E402
+from narrative_auto.crash.hooks import CrashHook, EnoughRecursion, UnraisableHook, stay_interrupted  # noqa: E402
 from narrative_auto.errors import guarded, guarded_within, say, set_strict  # noqa: E402
 from narrative_auto.instrument.cache import CodeCache  # noqa: E402
 from narrative_auto.instrument.engines import choice  # noqa: E402
 from narrative_auto.instrument.exit_watch import ExitWatch  # noqa: E402
 from narrative_auto.instrument.finder import NarrativeFinder  # noqa: E402
-from narrative_auto.instrument.foreign import COMPILES, LOADS_MODULE, PICKLES, READS_CODE, Watch  # noqa: E402
 from narrative_auto.instrument.in_place import instrument_existing, modules_of  # noqa: E402
 from narrative_auto.instrument.isolation import Isolation  # noqa: E402
 from narrative_auto.instrument.marks import apply  # noqa: E402
-from narrative_auto.instrument.originals import restore, restore_all  # noqa: E402
+from narrative_auto.instrument.originals import restore_all  # noqa: E402
 from narrative_auto.instrument.scope import Scope  # noqa: E402
 from narrative_auto.instrument.script import ScriptHook  # noqa: E402
 from narrative_auto.launch import program as programs  # noqa: E402
+from narrative_auto.launch.crashes import Crashes, bring_crumbs, connect_crumbs  # noqa: E402
 from narrative_auto.launch.keeping import Keeping  # noqa: E402
+from narrative_auto.launch.libraries import watch_libraries  # noqa: E402
 from narrative_auto.launch.telling import Telling  # noqa: E402
 from narrative_auto.recorder import choice as recorders  # noqa: E402
 from narrative_auto.recorder.governor import Sampler  # noqa: E402
+from narrative_auto.recorder.of_process import of_process  # noqa: E402
 from narrative_auto.stories.narrator import Narrator  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import ModuleType
-    from typing import Any
 
     from narrative_auto.launch.program import Program
     from narrative_auto.recorder.sites import Site
     from narrative_auto.settings import Settings
-
-_ENOUGH_RECURSION = 1_000
-"""Levels that the end of a story may need; a program may have left itself fewer."""
-
 
 FunctionType = type(lambda: None)
 
@@ -83,9 +80,8 @@ class Run:
             say(f"the clock is the {self.recorder.clock}'s, as the {chosen.clock}'s cannot be read here")
         roots = chosen.app_roots or what.app_roots()
         self._scope = Scope(roots, chosen.include, chosen.exclude, private=chosen.private)
-        self._telling = Telling(
-            chosen, what, self.recorder, self._scope, self._isolation, lambda: self._watch.begun, tells=not parent
-        )
+        self._telling = Telling(chosen, what, self.recorder, self._scope, lambda: self._watch.begun, tells=not parent)
+        self._crashes = Crashes(chosen, self._telling, self.recorder, self._scope, self._isolation)
         story_id = new_story_id()
         self._narrator = self._telling.narrator = Narrator(
             self.recorder,
@@ -97,17 +93,20 @@ class Run:
             self._telling.make_renderers,
             self._telling.tell_line if self._telling.tell == "tree" else None,
             may_work=lambda: not self._isolation.local_names,
-            sample=Sampler(self.recorder, self._restore_sites).look,
+            look=(Sampler(self.recorder, self._restore_sites).look, bring_crumbs),
         )
+        of_process.recorder, of_process.has_report = self.recorder, self._telling.reports
         self.keeping = Keeping(chosen, what, self.recorder)
         self.keeping.begin(self._narrator)
         self._narrator.tell_of_process()
         self._crash = CrashHook(
-            self._telling.collect_crash,
-            self._telling.report_crash,
+            self._crashes.collect,
+            self._crashes.report,
+            self._crashes.interrupted,
             strip_runpy=lambda: bool(self._script.claimed),
             left_main=lambda: self._watch.left_by if self._watch.knows else None,
         )
+        self._unraisable = UnraisableHook(self._crashes.left_nowhere)
         self._pid = os.getpid()
         self._ended = self._placed = False
         self._cost = 0.0
@@ -125,6 +124,8 @@ class Run:
         first = self.engines.first
         if chosen.engine not in {"auto", first.name}:
             say(f"{self.engines.declined[0][1]}; the {first.name} engine takes its place")
+        crashes = None if what.interactive else self._crashes
+        watch = watch_libraries(self.engines, self._isolation, crashes, self._instrument_loaded, self._step_aside)
         self._finder = NarrativeFinder(
             self.engines.rewriter,
             self._scope,
@@ -133,9 +134,10 @@ class Run:
             what.modules,
             self._watch.finish,
             CodeCache(chosen.cache_dir, self._scope.function_rules) if chosen.cache_dir != "off" else None,
-            self._watch_libraries(),
+            watch,
             self.engines.pass_over,
         )
+        watch.take_in()
         self._may_claim = self.engines.rewriter is not None and not late
         self._script = ScriptHook(
             first, what.path, self._is_wanted_script, self._isolation, self._make_way, self._watch
@@ -149,27 +151,16 @@ class Run:
             self._script.install()
         if not self._program.interactive:
             self._crash.install()
+            self._unraisable.install()
         atexit.register(self.recorder.untraced, self._end)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
                 before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._begin_child
             )
+        connect_crumbs(self.recorder.keep_crumb)
         self._announce()
         self._make_way()
         self._cost += time.perf_counter() - self._started
-
-    def _watch_libraries(self) -> Watch | None:
-        """Return what to do about functions of libraries; nothing where code stays as it is."""
-        if self.engines.rewriter is None:
-            return None
-        act: dict[str, Callable[[Any], object]] = {
-            READS_CODE: restore,
-            COMPILES: lambda _: restore_all(),
-            PICKLES: lambda function: restore(function, only_by_value=True),
-        }
-        if self.engines.companion is None:
-            act[LOADS_MODULE] = self._instrument_loaded
-        return Watch(act, self._step_aside)
 
     def _step_aside(self) -> None:
         """Have no probes in any code from here on; what meets code as it starts goes on, where there is that."""
@@ -262,17 +253,13 @@ class Run:
         if self._ended or os.getpid() != self._pid:
             return
         self._ended = True
-        limit = sys.getrecursionlimit()
-        if limit < _ENOUGH_RECURSION:
-            sys.setrecursionlimit(_ENOUGH_RECURSION)
-        try:
-            guarded("telling the end of the story", self._finish)
-        finally:
-            guarded("taking the black box away", self.keeping.end)
-        guarded("stopping the engines", self.engines.stop_watching)
-        if limit < _ENOUGH_RECURSION:
-            sys.setrecursionlimit(limit)
-        if self._crash.outcome == "interrupted":
+        with EnoughRecursion():
+            try:
+                guarded("telling the end of the story", self._finish)
+            finally:
+                guarded("taking the black box away", self.keeping.end)
+            guarded("stopping the engines", self.engines.stop_watching)
+        if self._crash.dies_of_signal:
             stay_interrupted()
 
     def _finish(self) -> None:
@@ -280,10 +267,13 @@ class Run:
         self._narrator.ticker.close()
         self.recorder.mute_thread()  # what our own imports reach from here on is not the program's story
         self.engines.rest()
+        if not hasattr(sys, "excepthook"):
+            sys.excepthook = self._crash  # `threading`, which we may be the first to import, asks for it
         error = getattr(sys, "last_value", None)
         if error is not None and id(error) == self._watch.left_by and not self._crash.outcome:
             self._crash.meet_late(error)  # a hook of the program's own has met it and not handed it on
-        if self.recorder.is_empty and self._telling.tell not in {"tree", "line"} and not self._crash.outcome:
+        is_silent = self._telling.tell not in {"tree", "line"} and not self._crash.outcome
+        if self.recorder.is_empty and is_silent and not self._narrator.failed:
             return  # there is no story, and nobody to tell so
         outcome, status = self._outcome()
         with self._isolation:
@@ -291,6 +281,7 @@ class Run:
             self._narrator.finish(
                 outcome, status, self._left_plain, self._scope.app_roots, cost, self._telling.modules(self._finder)
             )
+            self._telling.tell_repetitions(self._crashes.repetitions())
             guarded("taking in black boxes", self._telling.take_in, self.keeping.take_in)
             self._telling.tell_remark()
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 
 from narrative_auto import settings
-from narrative_auto.errors import guarded
+from narrative_auto.errors import SettingError, guarded, say, shielded
 from narrative_auto.instrument.in_place import modules_of
 from narrative_auto.launch.program import current_folder
 
@@ -16,14 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from narrative_auto.crash.collect import Crash
+    from narrative_auto.failures.redaction import Redactor
     from narrative_auto.instrument.finder import NarrativeFinder
-    from narrative_auto.instrument.isolation import Isolation
     from narrative_auto.instrument.scope import Scope
     from narrative_auto.launch.program import Program
     from narrative_auto.recorder.base import Recorder
     from narrative_auto.settings import Settings
+    from narrative_auto.stories.events import FailureOccurred
     from narrative_auto.stories.narrator import Narrator
+
+
+_ANALYSIS_SECONDS = 30.0
+"""How long the end of a program may wait for a language model."""
 
 
 class Telling:
@@ -33,7 +36,6 @@ class Telling:
         chosen: the settings.
         what: what the process runs.
         recorder, scope: as the run has them.
-        isolation: our own imports on the way.
         main_is_watched: whether the main module is application code.
         tells: whether this process may write to stderr.
     """
@@ -44,7 +46,6 @@ class Telling:
         what: Program,
         recorder: Recorder,
         scope: Scope,
-        isolation: Isolation,
         main_is_watched: Callable[[], bool],
         *,
         tells: bool,
@@ -53,7 +54,6 @@ class Telling:
         self._program = what
         self._recorder = recorder
         self._scope = scope
-        self._isolation = isolation
         self._main_is_watched = main_is_watched
         self._stderr = _file_identity(2)
         self._folder: str | None = None
@@ -116,13 +116,12 @@ class Telling:
         folder = self.store_folder() if wanted else ""
         if folder:
             from narrative_auto import store_folder
-            from narrative_auto.failures.redaction import Redactor
             from narrative_auto.failures.values import clean
             from narrative_auto.renderers.sqlite import SqliteStoryRenderer
 
             run = {
                 "pid": os.getpid(),
-                "command": clean(" ".join(Redactor().arguments(sys.orig_argv))),
+                "command": clean(" ".join(self.redactor().arguments(sys.orig_argv))),
                 "folder": current_folder(),
                 "python": sys.version.split()[0],
             }
@@ -161,50 +160,41 @@ class Telling:
             names |= {str(vars(module)["__name__"]) for module in modules_of(self._scope)} - {"__main__"}
         return len(names - self._program.modules)
 
-    def collect_crash(self, error: BaseException) -> tuple[Crash, str]:
-        """Take down what is known of an exception that nothing handled; return it with the path of its dump."""
-        now = time.perf_counter_ns()
-        assert self.narrator is not None
-        self.narrator.ticker.close()
-        with self._isolation:
-            from narrative_auto.crash.collect import collect
-            from narrative_auto.crash.dump import write_dump
-            from narrative_auto.failures.redaction import Redactor
+    def tell_repetitions(self, lines: list[str]) -> None:
+        """Say how often failures that the program survived have happened."""
+        for line in lines if self.tell != "nothing" else ():
+            self.tell_line(line)
 
-            crash = collect(
-                error,
-                recorder=self._recorder,
-                story_id=self.narrator.story_id,
-                story_name=self._program.name,
-                started=self.narrator.started,
-                now=now,
-                is_application=self._is_application,
-                redactor=Redactor(),
-            )
-            folder = self.store_folder()
-            dump = guarded("writing the crash dump", write_dump, crash, folder) if folder else None
-        return crash, dump or ""
+    def reports(self) -> bool:
+        """Whether a failure is reported on stderr."""
+        return self.tell != "nothing" and self.can_write()
 
-    def report_crash(self, collected: tuple[Crash, str]) -> None:
-        """Print the report and deliver the failure."""
-        crash, dump = collected
-        assert self.narrator is not None
-        with self._isolation:
-            from narrative_auto.crash.collect import to_event
-            from narrative_auto.crash.report import report_lines
-            from narrative_auto.page import Page
+    def redactor(self) -> Redactor:
+        """Return what takes secrets out of what this process tells and keeps."""
+        from narrative_auto.failures.redaction import Redactor
 
-            self.narrator.deliver_failure(to_event(crash))
-            if self.tell != "nothing" and self.can_write():
-                page = Page()
-                page.write(report_lines(crash, page.width, current_folder(), dump, self.more(crash.story_id)))
-            self.tell_remark()
+        return Redactor(self._settings.redact)
 
-    def _is_application(self, filename: str) -> bool:
-        """Whether a source file is application code: by where it lies, or because it has stages."""
-        if any(site.filename == filename for site in self._recorder.sites):
-            return True
-        return self._scope.module("", filename).instrument
+    def analyze(self, event: FailureOccurred) -> str | None:
+        """Return what a language model makes of a failure, if one is to be asked. Ctrl-C cuts it short."""
+        name = self._settings.analyzer
+        if not self.tells or name in {"", "off"}:
+            return None
+        from narrative_auto.analyzers.automatic import make_analyzer
+        from narrative_auto.analyzers.rate_limited import RateLimited
+        from narrative_auto.stories.analysis import question_of
+
+        try:
+            analyzer = make_analyzer(name, settings.current_environment(), _ANALYSIS_SECONDS)
+        except SettingError as error:
+            say(f"the failure is not analyzed: {error}")
+            return None
+        folder = self.store_folder()
+        if folder:
+            analyzer = RateLimited(analyzer, folder, timeout_seconds=_ANALYSIS_SECONDS)
+        if self.tell != "nothing":
+            self.tell_line(f"narrative: asking {name} why, {_ANALYSIS_SECONDS:.0f} s at most, Ctrl-C to leave it")
+        return shielded("analyzing the failure", lambda: analyzer.analyze_failure(**question_of(event)))
 
 
 def _file_identity(descriptor: int) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@
 
 static PyTypeObject *recorder_type;
 
+#include "c/crumbs.h"
 #include "c/explicit.h"
 #include "c/fill.h"
 #include "c/monitor.h"
@@ -256,6 +257,7 @@ static PyMethodDef recorder_methods[] = {
     {"leave_block", (PyCFunction)(void (*)(void))recorder_leave_block, METH_FASTCALL, NULL},
     {"suspend_block", recorder_suspend_block, METH_O, NULL},
     {"resume_block", recorder_resume_block, METH_O, NULL},
+    {"keep_crumb", recorder_keep_crumb, METH_O, NULL},
     {"rows", recorder_rows, METH_NOARGS, NULL},
     {"take", recorder_take, METH_NOARGS, NULL},
     {"running", recorder_running, METH_NOARGS, NULL},

@@ -124,6 +124,10 @@ if TYPE_CHECKING:
             """Let what follows be within a suspended block again."""
             ...
 
+        def keep_crumb(self, text: str) -> None:
+            """Put a crumb into the black box, where there is one; `layout.CRUMB_PART` says how it is written."""
+            ...
+
         # -- for readers
 
         @property

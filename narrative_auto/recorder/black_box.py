@@ -81,6 +81,23 @@ class BoxLane:
     torn: int
 
 
+@dataclass(frozen=True, slots=True)
+class BoxCrumb:
+    """A crumb.
+
+    Attributes:
+        wall_ns: ns since 1970.
+        thread, event: as the program knows them.
+        data, context: names and texts.
+    """
+
+    wall_ns: int
+    thread: str
+    event: str
+    data: dict[str, str]
+    context: dict[str, str]
+
+
 @dataclass(slots=True)
 class BlackBox:
     """What a black box holds.
@@ -96,6 +113,7 @@ class BlackBox:
         sites: by number.
         lanes: in the order in which the threads first recorded.
         tasks: chains of suspended calls, outermost first.
+        crumbs: the last ones, oldest first.
         problems: what could not be read, a line each.
     """
 
@@ -110,6 +128,7 @@ class BlackBox:
     sites: dict[int, BoxSite] = field(default_factory=dict)
     lanes: list[BoxLane] = field(default_factory=list)
     tasks: list[tuple[BoxCall, ...]] = field(default_factory=list)
+    crumbs: list[BoxCrumb] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from narrative_auto.recorder import layout
-from narrative_auto.recorder.black_box import BlackBox, BoxCall, BoxError, BoxLane, BoxSite
+from narrative_auto.recorder.black_box import BlackBox, BoxCall, BoxCrumb, BoxError, BoxLane, BoxSite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,9 @@ def parse(data: bytes, path: str = "") -> BlackBox:
     suspended = [block for block in blocks if block.kind == layout.SUSPENDED]
     if suspended:
         _tasks(box, data, suspended[-1], order)
+    for block in blocks:
+        if block.kind == layout.CRUMBS:
+            _crumbs(box, data[block.at : block.at + block.size], order)
     box.seen_ns = max(box.seen_ns, box.last_record_ns)
     return box
 
@@ -152,6 +155,28 @@ def _sites(box: BlackBox, data: bytes, order: str) -> None:
         filename = filename if file == layout.SAME_FILE else texts[2]
         box.sites[number] = BoxSite(number, texts[0], texts[1], filename, line, bool(kind & 1), bool(kind & 2))
         at += size
+
+
+# -- crumbs -------------------------------------------------------------------------------------------------------
+
+
+def _crumbs(box: BlackBox, data: bytes, order: str) -> None:
+    head = struct.Struct(order + layout.CRUMB)
+    found = []
+    for at in range(0, len(data) - layout.CRUMB_SIZE + 1, layout.CRUMB_SIZE):
+        number, size, _ = head.unpack_from(data, at)
+        text = data[at + head.size : at + head.size + min(size, layout.CRUMB_SIZE - head.size)].decode(
+            "utf-8", "replace"
+        )
+        moment, *parts = text.split(layout.CRUMB_PART)
+        if number and len(parts) > 1 and moment.isdecimal() and len(moment) < 20:
+            pairs = list(zip(parts[2::2], parts[3::2], strict=False))
+            data_pairs = {name: value for name, value in pairs if not name.startswith(layout.OF_CONTEXT)}
+            context = {name[1:]: value for name, value in pairs if name.startswith(layout.OF_CONTEXT)}
+            found.append((int(moment), number, BoxCrumb(int(moment), parts[0], parts[1], data_pairs, context)))
+        elif number:
+            box.say("a crumb cannot be read")
+    box.crumbs += [crumb for *_, crumb in sorted(found, key=lambda one: one[:2])]
 
 
 # -- lanes --------------------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ BLOCK = "QIIQQ"
 BLOCK_SIZE = 64
 BLOCK_MAGIC = 0x6B636F6C6272616E
 
-LANES, RING, STACK, SUSPENDED, SITES, FREE = range(1, 7)
+LANES, RING, STACK, SUSPENDED, SITES, FREE, CRUMBS = range(1, 8)
 """The kinds of blocks."""
 
 LANES_PER_BLOCK = 32
@@ -88,3 +88,16 @@ DESCRIPTION = "IIIHHHH"
 
 SAME_FILE = 0xFFFF
 """As the length of a file name: it is that of the description before."""
+
+CRUMB = "QII"
+"""A crumb's slot: number from 1 (0: nothing, or half of something), bytes of its text, unused; the text follows."""
+
+CRUMB_SIZE = 1_024
+"""Bytes of a slot."""
+
+CRUMB_PART = "\x1f"
+"""What stands between the parts of a crumb's text (UTF-8): ns since 1970 of the wall clock, thread, event, then a name
+and a value in turns. Parts that are too long are cut off at the end."""
+
+OF_CONTEXT = "\x1e"
+"""What the names of those values begin with that the context gave."""

@@ -11,6 +11,7 @@ from narrative_auto.errors import StoreError
 from narrative_auto.failures.values import clean
 from narrative_auto.stories.events import (
     FailureOccurred,
+    LLMAnalysisReady,
     StageCompleted,
     StageFailed,
     StageStarted,
@@ -108,6 +109,12 @@ class SqliteStoryRenderer:
             self._totals(connection, event)
         elif isinstance(event, FailureOccurred):
             self._failure(connection, event)
+        elif isinstance(event, LLMAnalysisReady):
+            _execute(
+                connection,
+                "UPDATE failures SET llm_analysis=? WHERE story_id=? AND stage_name=?",
+                (event.llm_analysis, event.story_id, event.stage_name),
+            )
         elif isinstance(event, StoryCompleted):
             connection.execute(
                 # How a console script ended is not known: neither well nor badly.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.page import Line, Page, columns, counted, cut, duration, printable, rule, thousands
-from narrative_auto.stories.events import FailureOccurred, StoryCompleted, StoryTotals
+from narrative_auto.stories.events import StoryCompleted, StoryTotals
 from narrative_auto.stories.folding import StageNode, fold, keep_largest, without_private
 
 if TYPE_CHECKING:
@@ -36,15 +36,12 @@ class TreeRenderer:
         self._page = page or Page()
         self._whole = whole
         self._totals: StoryTotals | None = None
-        self._failed = False
 
     def handle(self, event: Any) -> None:
         """Keep the totals, print at the end."""
-        if isinstance(event, FailureOccurred):
-            self._failed = True
-        elif isinstance(event, StoryTotals):
+        if isinstance(event, StoryTotals):
             self._totals = event
-        elif isinstance(event, StoryCompleted) and self._totals is not None and not self._failed:
+        elif isinstance(event, StoryCompleted) and self._totals is not None and self._totals.outcome != "failed":
             self._page.write(self._lines(event, self._totals))
 
     def _lines(self, story: StoryCompleted, totals: StoryTotals) -> list[Line]:

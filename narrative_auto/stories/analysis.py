@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from narrative_auto.stories.runtime import StoryRuntime
 
 
-def _question(event: FailureOccurred) -> dict[str, Any]:
+def question_of(event: FailureOccurred) -> dict[str, Any]:
     """Return what `analyze_failure` takes."""
     return {
         "story_name": event.story_name,
@@ -32,7 +32,7 @@ def _question(event: FailureOccurred) -> dict[str, Any]:
 async def _answer(analyzer: Any, event: FailureOccurred) -> str | None:
     """Ask in a coroutine: natively where the analyzer can, else in a thread."""
     native = getattr(analyzer, "analyze_failure_async", None)
-    question = _question(event)
+    question = question_of(event)
     said = await (native(**question) if native is not None else asyncio.to_thread(analyzer.analyze_failure, **question))
     return None if said is None else str(said)
 
@@ -52,7 +52,7 @@ def _ask(analyzer: Any, event: FailureOccurred) -> str | None:
             return asyncio.run(_answer(analyzer, event))
         with ThreadPoolExecutor(1) as pool:  # which has no loop yet
             return pool.submit(_ask, analyzer, event).result()
-    said = analyzer.analyze_failure(**_question(event))
+    said = analyzer.analyze_failure(**question_of(event))
     return None if said is None else str(said)
 
 

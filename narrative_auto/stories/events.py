@@ -109,6 +109,7 @@ class FailureOccurred:
     redaction_removed_keys: int = 0
     parent_story_id: str | None = None
     root_story_id: str = ""
+    crumbs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import attempted
 from narrative_auto.failures.redaction import MOST_CHARACTERS
-from narrative_auto.failures.values import clean
+from narrative_auto.failures.shapes import REDACTED
+from narrative_auto.failures.values import clean, is_slow, name_of_type
 from narrative_auto.stories.events import FailureOccurred
 
 if TYPE_CHECKING:
@@ -27,10 +28,21 @@ def traceback_text(error: BaseException, redactor: Redactor, most: int | None) -
         redactor: takes secrets out.
         most: characters; None for as many as can be searched for secrets, `MOST_CHARACTERS`.
     """
-    whole = attempted(lambda: "".join(traceback.format_exception(error))) or ""
+    format_whole = traceback.format_exception if not is_slow(error) else _format_frames
+    whole = attempted(lambda: "".join(format_whole(error))) or ""
     searched = redactor.text(_tail(whole, MOST_CHARACTERS))
     shown = clean(searched if most is None else _tail(searched, most)[-most:])
     return shown, len(whole) > MOST_CHARACTERS or len(shown) < len(searched)
+
+
+def _format_frames(error: BaseException) -> list[str]:
+    """Return the traceback of an exception whose text cannot be had in time."""
+    steps = BaseException.__dict__["__traceback__"].__get__(error)
+    return [
+        "Traceback (most recent call last):\n",
+        *traceback.format_tb(steps),
+        f"{name_of_type(type(error))}: <its text takes too long>\n",
+    ]
 
 
 def _tail(text: str, most: int) -> str:
@@ -88,12 +100,50 @@ def failure_event(
         ),
         compressed_stack_summary=_stack_summary(failure),
         hidden_frame_count=failure.frames_left_out,
+        locals_by_frame=_locals_by_frame(failure),
+        redaction_removed_keys=sum(text == REDACTED for frame in failure.variables for _, text in frame.values),
         **more,
     )
 
 
+def _locals_by_frame(failure: Failure) -> dict[str, dict[str, str]] | None:
+    """Return the variables by frame, `file:line in function`; None where nobody asked for them."""
+    if not failure.variables:
+        return None
+    return {f"{one.filename}:{one.lineno} in {one.function}": dict(one.values) for one in failure.variables}
+
+
 def _stack_summary(failure: Failure) -> str:
-    """Return the way through the application's own functions in one line."""
-    names = [frame.function for frame in failure.frames if frame.is_application]
+    """Return the way to the failure in one line: libraries folded, recursion too."""
+    steps: list[tuple[str, int]] = []
+    for frame in failure.frames:
+        top = frame.module.partition(".")[0] or "?"
+        name = frame.function if frame.is_application else f"[{top}]"
+        if steps and steps[-1][0] == name:
+            steps[-1] = (name, steps[-1][1] + 1)
+        else:
+            steps.append((name, 1))
+    steps = _without_cycles(steps)
+    names = [name if count == 1 else f"{name} ×{count}" for name, count in steps]
     left_out = max(0, len(names) - _MOST_SHOWN_FRAMES)
     return " > ".join([*([f"… {left_out} more"] if left_out else []), *names[left_out:]])
+
+
+def _without_cycles(steps: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Return steps in which functions that call each other in turns are told once."""
+    shown: list[tuple[str, int]] = []
+    at = 0
+    while at < len(steps):
+        for length in (2, 3):
+            cycle = steps[at : at + length]
+            times = 1
+            while cycle == steps[at + times * length : at + (times + 1) * length]:
+                times += 1
+            if times > 1:
+                shown.append((f"({' > '.join(name for name, _ in cycle)})", times))
+                at += times * length
+                break
+        else:
+            shown.append(steps[at])
+            at += 1
+    return shown

@@ -10,7 +10,7 @@ from narrative_auto.stories.ticker import Ticker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -49,7 +49,7 @@ class Narrator:
         make_renderers: called once, when the first event is to be delivered; imports what renderers need.
         tell_open: given one line about a stage that stays open, or None not to look for any.
         may_work: whether events may be delivered while the program runs, which imports what renderers need.
-        sample: called each time the recorder is looked at; lets released functions report again for a while.
+        look: called each time the recorder is looked at.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Narrator:
         make_renderers: Callable[[], list[Any]],
         tell_open: Callable[[str], None] | None = None,
         may_work: Callable[[], bool] = lambda: True,
-        sample: Callable[[], object] = lambda: None,
+        look: Sequence[Callable[[], object]] = (),
     ) -> None:
         self.recorder = recorder
         self.story_id = story_id
@@ -77,7 +77,8 @@ class Narrator:
         self._renderers: list[Any] | None = None
         self._tell_open = tell_open
         self._may_work = may_work
-        self._sample = sample
+        self._look = look
+        self._expected: list[Any] = []
         self._tells_at_once = True
         self.failed = False
         self._told_open: dict[tuple[int, int, int], int] = {}
@@ -94,7 +95,8 @@ class Narrator:
         _of_process[:] = [] if ends else [self]
 
     def _work(self) -> bool:
-        guarded("letting released functions report again", self._sample)
+        for look in self._look:
+            guarded("looking at the recorder", look)
         if self._tells_at_once and guarded("looking at the program's modules", self._may_work):
             self._tells_at_once = guarded("telling the story while it runs", self.tick) is not None
         return True  # what is not told now is told at the end
@@ -183,6 +185,8 @@ class Narrator:
         return self.recorder.sites[site].name
 
     def _deliver_notable(self) -> None:
+        while self._expected:
+            self._deliver(self._expected.pop(0))
         calls, dropped = self.recorder.drain()
         self._folded += dropped
         for call in calls:
@@ -267,6 +271,16 @@ class Narrator:
             self._renderers.remove(renderer)
 
     # -- the end ------------------------------------------------------------------------------------------------
+
+    def expect_failure(self, event: Any) -> None:
+        """Deliver a failure that the program survives, when the recorder is looked at next."""
+        self.failed = True
+        self._expected.append(event)
+
+    def deliver_late(self, event: Any) -> None:
+        """Deliver what belongs to a failure that was delivered."""
+        self._deliver(event)
+        self._flush()
 
     def deliver_failure(self, event: Any) -> None:
         """Deliver the story's `FailureOccurred`, after all stages that ended before it."""

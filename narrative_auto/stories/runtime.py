@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import sys
 import threading
 import time
@@ -155,7 +155,7 @@ class StoryRuntime:
         dry_run: bool = False,
     ) -> None:
         self.name: str = name
-        self.story_id: str = secrets.token_hex(16)
+        self.story_id: str = os.urandom(16).hex()
         around = parent if parent is not None else process_story()
         self.parent_story_id: str | None = around.story_id if around is not None else None
         self.root_story_id: str = around.root_story_id if around is not None else self.story_id
@@ -334,6 +334,7 @@ class StoryRuntime:
     def failure_event(self, exc: BaseException, stage_name: str | None = None) -> FailureOccurred:
         """Return the event of a failure."""
         from narrative_auto.failures.extract import extract_failure
+        from narrative_auto.failures.variables import Variables
         from narrative_auto.instrument.scope import Scope
         from narrative_auto.stories.failed import failure_event, traceback_text
 
@@ -346,7 +347,13 @@ class StoryRuntime:
         self.failed_stage_name = failed_in or self.failed_stage_name
         text, was_cut = traceback_text(exc, redactor, most)
         return failure_event(
-            extract_failure(exc, is_application=lambda path: scope.module("", path).instrument, redactor=redactor),
+            extract_failure(
+                exc,
+                is_application=lambda path: scope.module("", path).instrument,
+                redactor=redactor,
+                variables=Variables(redactor, config) if effective_diagnostics_mode(config) == "rich" else None,
+                context_lines=config.snippet_context_lines,
+            ),
             story_id=self.story_id,
             story_name=self.name,
             stage_name=failed_in,

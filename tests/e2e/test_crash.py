@@ -269,8 +269,11 @@ def test_a_hook_for_threads_that_hands_on_ends_no_story(write: Write) -> None:
     )
     recorded, lines = crashed(write, source, "--tell", "tree")
     assert recorded.out == b"goes on\n"
-    assert " ok -- " in lines[0]
-    assert not any("handled" in line for line in lines)
+    assert " unhandled in thread Thread-1" in lines[0]
+    assert lines[1] == "ValueError: in a thread"
+    tree = next(index for index, line in enumerate(lines) if " ok -- " in line)
+    assert tree > 1
+    assert not any(", handled" in line for line in lines[tree:])
 
 
 def test_a_removed_current_folder(write: Write, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@
 /* Held while lanes change hands, and while blocks do: a fork must not come between. Not on the hot path. */
 static pthread_mutex_t lanes_mutex = PTHREAD_MUTEX_INITIALIZER;
 
-enum { BLOCK_LANES = 1, BLOCK_RING, BLOCK_STACK, BLOCK_SUSPENDED, BLOCK_SITES, BLOCK_FREE };
+enum { BLOCK_LANES = 1, BLOCK_RING, BLOCK_STACK, BLOCK_SUSPENDED, BLOCK_SITES, BLOCK_FREE, BLOCK_CRUMBS };
 enum { BOX_OPEN = 1, BOX_ENDED, BOX_COPY };
 
 typedef struct {

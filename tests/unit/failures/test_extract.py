@@ -214,12 +214,14 @@ def test_members() -> None:
     assert failure.error_message == "outer (2 sub-exceptions)"
     assert [(member.relation, member.error_type, member.message) for member in failure.members] == [
         ("member", "ExceptionGroup", "inner (2 sub-exceptions)"),
-        ("member", "ValueError", "c"),
         ("member", "KeyError", "'a'"),
         ("member", "OSError", "b"),
+        ("member", "ValueError", "c"),
     ]
+    assert [member.depth for member in failure.members] == [1, 2, 2, 1]
     many = ExceptionGroup("many", [ValueError(number) for number in range(100)])
     assert len(extracted(many).members) == MOST_MEMBERS
+    assert extracted(many).members_left_out == 100 - MOST_MEMBERS
     assert extracted(ValueError()).members == ()
 
 

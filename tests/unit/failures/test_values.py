@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from typing import Any
 
 import pytest
@@ -68,8 +71,15 @@ def test_str_that_gives_no_text(error_type: type[ValueError]) -> None:
 
 def test_interrupt_gets_through() -> None:
     """Ctrl-C while a message is made is the person's, and goes on."""
+
+    class SlowError(ValueError):
+        def __str__(self) -> str:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)
+            return "late"
+
     with pytest.raises(KeyboardInterrupt):
-        message_of(RaisingError(KeyboardInterrupt()))
+        message_of(SlowError())
 
 
 def test_subclass_of_str() -> None:

@@ -1,0 +1,208 @@
+"""Takes the secrets out of a file that exists already: a crash dump, JSON, JSON lines, a log, any other text."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from narrative_auto.errors import NarrativeError, attempted
+from narrative_auto.failures.redaction import Redactor
+from narrative_auto.failures.shapes import REDACTED
+from narrative_auto.recorder.layout import BOX_MAGIC
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_BYTES = 512 * 1024 * 1024
+"""Larger files are refused: one is looked at as a whole, so that what is learnt late goes from what came early."""
+
+STANDARD_OUTPUT = "-"
+
+_MOST_REMEMBERED = 2_000
+_SQLITE = b"SQLite format 3\0"
+_BYTE_ORDER_MARK = "\ufeff"
+_INDENT = re.compile(r"\A\s*[\[{]\r?\n(?P<indent>[ \t]+)")
+
+
+class ScrubError(NarrativeError):
+    """A file cannot be scrubbed; the message is one line that says why and what to do."""
+
+
+class _NotJsonError(ValueError):
+    """A text is none that could be written again as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """What came of it.
+
+    Attributes:
+        taken_out: how many values.
+        written: where the text without them is; "" where the file had none and was left as it is.
+    """
+
+    taken_out: int
+    written: str
+
+
+def scrub(path: str, output: str, names: Sequence[str]) -> Scrubbed:
+    """Write a file again without its secrets.
+
+    The new text is written beside the old one and then takes its name, so that there is a whole file at any time. A
+    file without secrets is not touched.
+
+    Args:
+        path: the file.
+        output: where to write instead; "" for the file itself, "-" for stdout.
+        names: further parts of names whose values are secret.
+
+    Raises:
+        ScrubError: there is no such file, it is no text, it is being written to, or the result cannot be written.
+    """
+    path = os.path.realpath(path)
+    content, before = _read(path)
+    text = _decoded(path, content)
+    told = scrubbed_text(text, Redactor(names).remembering(_MOST_REMEMBERED))
+    count = max(told.count(REDACTED) - text.count(REDACTED), int(told != text))
+    encoded = content if told == text else told.encode("utf-8", "surrogateescape")
+    if output == STANDARD_OUTPUT:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(encoded)
+        return Scrubbed(count, "stdout")
+    if not output and told == text:
+        return Scrubbed(0, "")
+    target = os.path.realpath(output) if output else path
+    _replace(target, encoded, path, before)
+    return Scrubbed(count, target)
+
+
+def _read(path: str) -> tuple[bytes, os.stat_result]:
+    """Return a file's content and what it was when it was read."""
+    try:
+        before = os.stat(path)
+        if not stat.S_ISREG(before.st_mode):
+            raise ScrubError(f"{path} is no file: name one")
+        if before.st_size > MOST_BYTES:
+            raise ScrubError(f"{path} is larger than {MOST_BYTES // 1024 // 1024} MiB: split it at line ends first")
+        with open(path, "rb") as file:
+            return file.read(), before
+    except OSError as error:
+        raise ScrubError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _decoded(path: str, content: bytes) -> str:
+    """Return a file's text; bytes that are no UTF-8 come back as they were when it is encoded again."""
+    if content.startswith(BOX_MAGIC):
+        raise ScrubError(f"{path} is a black box: narrative recover {path} --json --all shows it without its secrets")
+    if content.startswith(_SQLITE):
+        raise ScrubError(f"{path} is an SQLite database: write it as text first (sqlite3 FILE .dump), or delete it")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ScrubError(f"{path} is UTF-16: write it as UTF-8 first (iconv -f UTF-16 -t UTF-8)")
+    if b"\0" in content:
+        raise ScrubError(f"{path} is binary: scrub takes text, JSON and logs; delete it if it may hold secrets")
+    return content.decode("utf-8", "surrogateescape")
+
+
+def _replace(target: str, content: bytes, path: str, before: os.stat_result) -> None:
+    """Write a file under another name in the same folder, and let it take its place.
+
+    Args:
+        target: the file that is written.
+        content: all of it.
+        path: the file that was read; its mode, and its owner where that is allowed, are the new one's.
+        before: what that file was when it was read.
+    """
+    temporary = os.path.join(os.path.dirname(target), f".{os.path.basename(target)[:100]}.{os.urandom(4).hex()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                attempted(os.fchown, file.fileno(), before.st_uid, before.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
+                os.fsync(file.fileno())
+            now = os.stat(path)
+            if (now.st_mtime_ns, now.st_size, now.st_ino) != (before.st_mtime_ns, before.st_size, before.st_ino):
+                raise ScrubError(
+                    f"{path} was written to meanwhile and is left as it is: stop what writes it, or --output"
+                )
+            os.replace(temporary, target)
+        except BaseException:
+            attempted(os.unlink, temporary)
+            raise
+    except OSError as error:
+        raise ScrubError(f"{target} cannot be written: {error.strerror or error}; {path} is as it was") from None
+
+
+def scrubbed_text(text: str, redactor: Redactor) -> str:
+    """Return a file's text without its secrets: as JSON if it is JSON, line by line where lines are, else as text.
+
+    Args:
+        text: the whole file.
+        redactor: one that remembers.
+    """
+    if text.startswith(_BYTE_ORDER_MARK):
+        return _BYTE_ORDER_MARK + scrubbed_text(text.removeprefix(_BYTE_ORDER_MARK), redactor)
+    whole = _scrubbed_json(text, redactor)
+    if whole is not None:
+        return whole
+    told: list[str] = []
+    plain: list[str] = []
+    for line in text.splitlines(keepends=True):
+        as_json = _scrubbed_json(line, redactor) if line.lstrip()[:1] in {"{", "["} else None
+        if as_json is None:
+            plain.append(line)
+            continue
+        # Lines of text go together: a key block or a statement goes over many.
+        told += [redactor.whole_text("".join(plain)), as_json]
+        plain.clear()
+    told.append(redactor.whole_text("".join(plain)))
+    return redactor.without_remembered("".join(told))
+
+
+def _scrubbed_json(text: str, redactor: Redactor) -> str | None:
+    """Return a JSON text without its secrets, or None where it is no JSON that could be written again."""
+    value = attempted(_parsed, text)
+    if value is None:
+        return None
+    told = redactor.nested(value)
+    if told == value:
+        return text
+    found = _INDENT.match(text)
+    indent = found["indent"] if found else None
+    separators = (",", ": " if indent or '": ' in text else ":") if indent or '", ' not in text else None
+    written = attempted(
+        lambda: json.dumps(told, ensure_ascii=text.isascii(), indent=indent, separators=separators, allow_nan=False)
+    )
+    if written is None or attempted(written.encode, "utf-8", "surrogateescape") is None:
+        return None
+    body = text.strip()
+    return text.replace(body, written, 1) if body else None
+
+
+def _parsed(text: str) -> Any:
+    """Return the object or list that a JSON text is.
+
+    Raises:
+        ValueError: it is none, or one that would not come back as it was: a key twice, a number too large for a float.
+    """
+    value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
+    if not isinstance(value, dict | list):
+        raise _NotJsonError("neither an object nor a list")
+    return value
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(members := dict(pairs)) < len(pairs):
+        raise _NotJsonError("a key stands there twice")
+    return members
+
+
+def _no_constant(name: str) -> float:
+    raise _NotJsonError(name)

@@ -1,0 +1,148 @@
+"""Crumbs that nobody has to leave: log records, warnings, processes that are started.
+
+What is taken down is what cannot change and belongs to nobody: the program's own objects show as their types. They are
+put into words when somebody reads them, which mostly is nobody.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from narrative_auto.crumbs.memory import Crumb, memory, thread_name
+from narrative_auto.crumbs.scopes import current_scope
+from narrative_auto.errors import attempted
+from narrative_auto.failures.values import MOST_MESSAGE_CHARACTERS, clean, name_of_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from narrative_auto.crumbs.scopes import Scope
+
+INFO = 20
+"""The lowest level of log records that are taken down, as `logging` counts."""
+
+_SIMPLE = frozenset((str, int, float, bool, type(None)))
+_MOST_ARGUMENTS = 20
+_OF_WARNINGS = "py.warnings"
+"""The logger through which `logging.captureWarnings` sends what we have met already."""
+
+
+class Seen(NamedTuple):
+    """What was met, not yet put into words.
+
+    Attributes:
+        words: make names and texts of `parts`, when somebody reads it.
+        event, at, thread: as of a crumb.
+        scope: what held then.
+        parts: nothing of the program's but what is immutable and built in.
+    """
+
+    words: Callable[[Any], Iterator[tuple[str, str]]]
+    event: str
+    at: int
+    thread: str
+    scope: Scope | None
+    parts: Any
+
+    def as_crumb(self) -> Crumb:
+        """Return it as a crumb, without secrets."""
+        from narrative_auto.crumbs.wording import redactor, shown_context
+        from narrative_auto.failures.showing import clipped
+
+        data = tuple([(name, clipped(redactor.text(text))) for name, text in self.words(self.parts)])
+        return Crumb(self.event, self.at, self.thread, shown_context(self.scope), data, is_automatic=True)
+
+
+def see_log(record: Any) -> None:
+    """Take down a `logging.LogRecord`, whether or not a handler wants it."""
+    fields = vars(record)
+    level, name = fields.get("levelno"), fields.get("name")
+    if not isinstance(level, int) or level < INFO or name == _OF_WARNINGS:
+        return
+    arguments = fields.get("args")
+    if type(arguments) is dict:
+        plain: Any = {key: _plain(value) for key, value in list(arguments.items())[:_MOST_ARGUMENTS]}
+    else:
+        plain = tuple(map(_plain, arguments[:_MOST_ARGUMENTS])) if type(arguments) is tuple else ()
+    raised = fields.get("exc_info")
+    kind = raised[0] if type(raised) is tuple and raised and isinstance(raised[0], type) else None
+    parts = (_text(fields.get("levelname")), _text(name), _plain(fields.get("msg")), plain, kind)
+    at, thread = fields.get("created"), fields.get("threadName")
+    _see(_words_of_log, "log", parts, int(at * 1e9) if isinstance(at, float) else 0, _text(thread))
+
+
+def see_warning(message: Any) -> None:
+    """Take down a `warnings.WarningMessage` that is to be shown."""
+    warning, category = message.message, message.category
+    arguments = getattr(warning, "args", ())
+    text = arguments[0] if type(arguments) is tuple and arguments and type(arguments[0]) is str else ""
+    _see(_words_of_warning, "warning", (category, text, _text(message.filename), message.lineno))
+
+
+def see_process(arguments: Any) -> None:
+    """Take down the command line of a process that is being started."""
+    if type(arguments) in {list, tuple}:
+        parts = tuple(_argument(one) for one in arguments[:_MOST_ARGUMENTS])
+    else:
+        parts = (_argument(arguments),)
+    _see(_words_of_process, "subprocess", parts)
+
+
+def _see(
+    words: Callable[[Any], Iterator[tuple[str, str]]], event: str, parts: Any, at: int = 0, thread: str = ""
+) -> None:
+    memory.see(Seen(words, event, at or time.time_ns(), thread or thread_name(), current_scope.get(), parts))
+
+
+def _words_of_log(parts: Any) -> Iterator[tuple[str, str]]:
+    level, name, message, arguments, kind = parts
+    shown = attempted(lambda: str(message) % arguments) if arguments else None
+    yield "level", level
+    yield "logger", name
+    yield "message", (str(message) if shown is None else shown)[:MOST_MESSAGE_CHARACTERS]
+    if kind is not None:
+        yield "raised", name_of_type(kind)
+
+
+def _words_of_warning(parts: Any) -> Iterator[tuple[str, str]]:
+    category, text, filename, line = parts
+    yield "category", name_of_type(category)
+    yield "message", text[:MOST_MESSAGE_CHARACTERS]
+    yield "place", f"{filename}:{line}"
+
+
+def _words_of_process(parts: Any) -> Iterator[tuple[str, str]]:
+    from narrative_auto.crumbs.wording import redactor
+
+    yield "command", " ".join(redactor.arguments(parts))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that nobody can change, or the type of one that somebody could."""
+    kind = type(value)
+    if kind is str:
+        return value[:MOST_MESSAGE_CHARACTERS]
+    if kind in _SIMPLE:
+        return value
+    if issubclass(kind, BaseException):
+        told = BaseException.__dict__["args"].__get__(value)
+        text = told[0][:MOST_MESSAGE_CHARACTERS] if told and type(told[0]) is str else ""
+        return text or f"<{name_of_type(kind)}>"
+    return f"<{name_of_type(kind)}>"
+
+
+def _text(value: Any) -> str:
+    return clean(value) if isinstance(value, str) else ""
+
+
+def _argument(value: Any) -> str:
+    """Return an argument of a command line."""
+    if type(value) is bytes:
+        return value[:MOST_MESSAGE_CHARACTERS].decode("utf-8", "replace")
+    if isinstance(value, str):
+        return clean(value)[:MOST_MESSAGE_CHARACTERS]
+    path = vars(type(value)).get("__fspath__")
+    return (
+        clean(str(value)) if path is not None and type(value).__module__.startswith("pathlib") else str(_plain(value))
+    )

@@ -1,0 +1,343 @@
+"""Turns any object into bounded, redacted text, running as little of the program's code as possible.
+
+Only known types are walked: what they hold is read through the slots of the built-in type, never through a method that
+a class of the program's may have replaced. Everything else is `<module.Type>`, so that no ORM object is loaded, no lazy
+query runs, no tensor is copied from a device, and no generator is advanced.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import OrderedDict, defaultdict, deque
+from itertools import islice
+from types import (
+    AsyncGeneratorType,
+    BuiltinFunctionType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+    TracebackType,
+)
+from typing import TYPE_CHECKING, Any, cast
+
+from narrative_auto.errors import attempted
+from narrative_auto.failures.naming import is_described, is_secret_by_value, is_weak
+from narrative_auto.failures.shapes import REDACTED
+from narrative_auto.failures.values import clean, name_of_type, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from narrative_auto.failures.redaction import Redactor
+
+MOST_SECONDS = 0.02
+"""Time after which no more of a value is walked."""
+
+_MOST_SEARCHED = 4_000
+"""Characters of a text that are searched for secrets and shown from; no bound of a value is larger."""
+
+_ORDINARY = 10**12
+"""Numbers of fewer digits than a card's are no secrets."""
+
+_MOST_BITS = 256
+
+_ONCE = (type(None), bool, float, complex, range, type(Ellipsis), type(NotImplemented))
+_SIMPLE = frozenset(_ONCE)
+
+_BY_REPR = {
+    "decimal": ("Decimal",),
+    "fractions": ("Fraction",),
+    "uuid": ("UUID",),
+    "pathlib": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"),
+    "datetime": ("date", "timedelta", "timezone"),
+    "ipaddress": ("IPv4Address", "IPv6Address", "IPv4Network", "IPv6Network"),
+}
+"""Types of the standard library whose `repr` runs no code of the program's and takes no time."""
+
+_BY_SHAPE = {
+    "numpy": ("ndarray",),
+    "pandas": ("DataFrame", "Series", "Index"),
+    "polars": ("DataFrame", "Series"),
+    "torch": ("Tensor",),
+    "tensorflow": ("Tensor",),
+    "jax": ("Array", "ArrayImpl"),
+    "jaxlib": ("Array", "ArrayImpl"),
+    "cupy": ("ndarray",),
+    "xarray": ("DataArray",),
+}
+"""Types, by the first part of their module's name, that say their shape and kind without looking at their content."""
+
+_NAMED = {
+    FunctionType: "function",
+    GeneratorType: "generator",
+    CoroutineType: "coroutine",
+    AsyncGeneratorType: "async_generator",
+}
+_OF_INTERPRETER = (CodeType, FrameType, TracebackType)
+
+
+class Shower:
+    """Shows values.
+
+    Args:
+        redactor: takes secrets out.
+        most_characters: of a value's text.
+        depth: levels of containers that are opened.
+        items: members of a container that are shown.
+        own_text: asked for the text of an object of no known type; None for `<module.Type>`.
+    """
+
+    __slots__ = ("_depth", "_items", "_most", "_own_text", "_redactor", "_until")
+
+    def __init__(
+        self,
+        redactor: Redactor,
+        *,
+        most_characters: int = 200,
+        depth: int = 2,
+        items: int = 10,
+        own_text: Callable[[Any], str | None] = lambda _: None,
+    ) -> None:
+        self._redactor = redactor
+        self._most = most_characters
+        self._depth = depth
+        self._items = items
+        self._own_text = own_text
+        self._until = 0.0
+
+    def text(self, value: object, name: str = "") -> str:
+        """Return a value's text; never raises but on Ctrl-C, whatever the value is.
+
+        Args:
+            value: anything.
+            name: what it is called; the value of a secret's name is not looked at.
+        """
+        self._until = time.perf_counter() + MOST_SECONDS
+        text = attempted(self._under, name, value, self._depth, ())
+        return shortened(clean(text), self._most) if text is not None else _type_of(value)
+
+    def _under(self, name: str, value: Any, depth: int, around: tuple[int, ...]) -> str:
+        """Return a value's text unless its name says that it is secret, or its name and its looks do."""
+        if not name:
+            return self._walk(value, depth, around)
+        kind = type(value)
+        if self._redactor.name(name):
+            if kind not in {str, int, float, bool, type(None)} or not is_described(name, str(value)):
+                if kind is str:
+                    self._redactor.learn(value)
+                return REDACTED
+        elif kind is str and is_weak(name) and is_secret_by_value(name, value):
+            self._redactor.learn(value)
+            return REDACTED
+        return self._walk(value, depth, around)
+
+    def _walk(self, value: Any, depth: int, around: tuple[int, ...]) -> str:
+        kind = type(value)
+        if kind is str:
+            return self._redacted(repr(clipped(value)))
+        if kind is int:
+            return self._number(value)
+        if kind in _SIMPLE:
+            return repr(value)
+        if kind in {bytes, bytearray}:
+            return self._bytes(value)
+        if kind in _CONTAINERS or _is_named_tuple(kind):
+            if id(value) in around:
+                return "..."
+            return self._container(value, kind, depth, (*around, id(value)))
+        shown = attempted(_without_code, value, kind)  # a metaclass may have attributes of its own that raise
+        if shown is None:
+            own = self._own_text(value)
+            if own is not None:
+                return self._redacted(clipped(own))
+            shown = attempted(self._named_type, value, kind, depth, around) or _type_of(value)
+        return self._redacted(shown)
+
+    def _redacted(self, text: str) -> str:
+        return self._redactor.text(text)
+
+    def _number(self, value: int) -> str:
+        if -_ORDINARY < value < _ORDINARY:
+            return repr(value)
+        if value.bit_length() > _MOST_BITS:
+            return f"<int of {value.bit_length()} bits>"
+        return self._redacted(repr(value))
+
+    def _bytes(self, value: bytes | bytearray) -> str:
+        if len(value) > _MOST_SEARCHED // 4:  # an escape takes four characters
+            return f"<{type(value).__name__}, {len(value)} bytes>"
+        return self._redacted(repr(value))
+
+    def _container(self, value: Any, kind: type, depth: int, around: tuple[int, ...]) -> str:
+        opening, closing, members = _CONTAINERS.get(kind) or (f"{kind.__name__}(", ")", _named_members)
+        count = _length(value)
+        if depth <= 0:
+            return f"{opening}…{closing}" if count else opening + closing
+        shown = []
+        length = 0
+        for name, member in islice(members(value), self._items):
+            if length > self._most or time.perf_counter() > self._until:
+                break
+            text = self._member(name, member, depth - 1, around)
+            shown.append(text)
+            length += len(text) + 2
+        if len(shown) < count:
+            shown.append(f"… {count - len(shown)} more")
+        elif kind is tuple and count == 1:
+            closing = ",)"
+        return f"{opening}{', '.join(shown)}{closing}"
+
+    def _member(self, name: Any, member: Any, depth: int, around: tuple[int, ...]) -> str:
+        """Return a member with the key or field that it has, if any: `_NO_NAME`, `_Field` or a key."""
+        if name is _NO_NAME:
+            return self._walk(member, depth, around)
+        if type(name) is _Beside:
+            lead, plain = "", str(name)
+        elif type(name) is _Field:
+            lead, plain = f"{name}=", str(name)
+        else:
+            lead, plain = f"{self._walk(name, depth, around)}: ", name if type(name) is str else ""
+        return lead + self._under(plain, member, depth, around)
+
+    def _named_type(self, value: Any, kind: type, depth: int, around: tuple[int, ...]) -> str:
+        """Return what can be said of an object without asking it: its type, and a little more of some."""
+        if issubclass(kind, BaseException) and kind.__module__ == "builtins":
+            told = ", ".join(self._walk(one, depth - 1, around) for one in _arguments(value)[: self._items])
+            return f"{kind.__name__}({told})" if depth > 0 else _type_of(value)
+        for base in (dict, list, tuple, set, frozenset, str, bytes):
+            if issubclass(kind, base):
+                return f"<{name_of_type(kind)}, {_length(value)} {'items' if base not in {str, bytes} else 'long'}>"
+        return _shape_of(value, kind) or _type_of(value)
+
+
+class _Beside(str):
+    """What stands before a value in a pair."""
+
+    __slots__ = ()
+
+
+class _Field(str):
+    """The name of a field, unlike a key."""
+
+    __slots__ = ()
+
+
+_NO_NAME = object()
+
+
+def clipped(text: str) -> str:
+    """Return a text of at most `_MOST_SEARCHED` characters; half a word at its end may be half a secret."""
+    if len(text) <= _MOST_SEARCHED:
+        return text
+    kept = text[:_MOST_SEARCHED]
+    return kept[: max(kept.rfind(" "), kept.rfind("\n"), 0)] + " …"
+
+
+def _plain_members(value: Any) -> Iterator[tuple[Any, Any]]:
+    members = _some(value)
+    if len(members) == 2 and type(members[0]) is str:  # a header and its value, say
+        return iter([(_NO_NAME, members[0]), (_Beside(members[0]), members[1])])
+    return ((_NO_NAME, member) for member in members)
+
+
+def _some(value: Any) -> list[Any]:
+    """Return the first members of a container, which another thread may change meanwhile."""
+    kind: Any = next((base for base in (list, tuple) if isinstance(value, base)), None)
+    if kind is not None:
+        return list(kind.__getitem__(value, slice(0, 100)))
+    return attempted(lambda: list(islice(value, 100))) or []
+
+
+def _pairs(value: Any) -> Iterator[tuple[Any, Any]]:
+    return iter(attempted(lambda: list(islice(dict.items(value), 100))) or [])
+
+
+def _named_members(value: Any) -> Iterator[tuple[Any, Any]]:
+    return ((_Field(name), member) for name, member in zip(type(value)._fields, _some(value), strict=False))
+
+
+_CONTAINERS: dict[type, tuple[str, str, Callable[[Any], Iterator[tuple[Any, Any]]]]] = {
+    list: ("[", "]", _plain_members),
+    tuple: ("(", ")", _plain_members),
+    set: ("{", "}", _plain_members),
+    frozenset: ("frozenset({", "})", _plain_members),
+    deque: ("deque([", "])", _plain_members),
+    dict: ("{", "}", _pairs),
+    OrderedDict: ("OrderedDict({", "})", _pairs),
+    defaultdict: ("defaultdict({", "})", _pairs),
+}
+
+
+_SIZED = (dict, list, tuple, set, frozenset, str, bytes, deque)
+
+
+def _is_named_tuple(kind: type) -> bool:
+    """Return whether a type is made by `namedtuple` or `NamedTuple`; nothing of its own is called."""
+    if not issubclass(kind, tuple) or kind is tuple:
+        return False
+    fields = kind.__dict__.get("_fields")
+    return type(fields) is tuple and all(type(field) is str for field in fields)
+
+
+def _length(value: Any) -> int:
+    kind: Any = next((base for base in _SIZED if isinstance(value, base)), None)
+    return int(kind.__len__(value)) if kind is not None else 0
+
+
+def _arguments(error: BaseException) -> tuple[Any, ...]:
+    return cast("tuple[Any, ...]", BaseException.__dict__["args"].__get__(error))
+
+
+def _without_code(value: Any, kind: type) -> str | None:
+    """Return the text of an object of a type that is known well; None for all others."""
+    if kind in _NAMED:
+        return f"<{_NAMED[kind]} {clean(value.__qualname__)}>"
+    if kind is MethodType:
+        return f"<method {clean(value.__func__.__qualname__)}>" if type(value.__func__) is FunctionType else "<method>"
+    if kind is BuiltinFunctionType:
+        return f"<built-in function {clean(value.__name__)}>"
+    if kind is ModuleType:
+        name = vars(value).get("__name__")
+        return f"<module {clean(name)}>" if isinstance(name, str) else "<module>"
+    if kind in _OF_INTERPRETER:
+        return f"<{kind.__name__}>"
+    if issubclass(kind, type):
+        return f"<class {name_of_type(value)}>"
+    module = type.__dict__["__module__"].__get__(kind)
+    if isinstance(module, str) and kind.__name__ in _BY_REPR.get(module, ()):
+        home = sys.modules.get(module)
+        return repr(value) if vars(home or object).get(kind.__name__) is kind else None
+    if module == "datetime" and kind.__name__ in {"datetime", "time"}:
+        zone = value.tzinfo
+        return repr(value) if zone is None or type(zone).__module__ in {"datetime", "zoneinfo"} else None
+    return _enum_member(value, kind)
+
+
+def _enum_member(value: Any, kind: type) -> str | None:
+    enum = sys.modules.get("enum")
+    if enum is None or not isinstance(kind, enum.EnumMeta):
+        return None
+    name = attempted(object.__getattribute__, value, "_name_")
+    return f"<{name_of_type(kind)}.{name}>" if isinstance(name, str) else None
+
+
+def _shape_of(value: Any, kind: type) -> str | None:
+    """Return the type with shape and kind of content of an array, a data frame or a tensor."""
+    top = name_of_type(kind).partition(".")[0]
+    if not any(one.__name__ in _BY_SHAPE.get(top, ()) for one in kind.__mro__):
+        return None
+    parts = []
+    for name in ("shape", "dtype", "device"):
+        found = attempted(getattr, value, name, None)
+        text = None if found is None else attempted(str, found)
+        parts += [f"{name}={text[:60]}"] if text else []
+    return f"<{name_of_type(kind)} {' '.join(parts)}>"
+
+
+def _type_of(value: object) -> str:
+    return f"<{name_of_type(type(value))}>"

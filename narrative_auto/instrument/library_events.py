@@ -1,0 +1,31 @@
+"""Functions of the standard library in which something happens that a crash report should know of.
+
+They carry a probe, so that no handler, hook or filter of ours stands among the program's: whatever it puts in their
+place, or takes away, goes on as without us.
+"""
+
+from __future__ import annotations
+
+from narrative_auto.recorder.layout import RETURN, START
+
+LOGS, WARNS, STARTS_PROCESS, LEFT_LOOP, LEFT_THREAD = (
+    "logs",
+    "warns",
+    "starts a process",
+    "tells of an exception in a loop",
+    "tells of an exception in a thread",
+)
+"""What a function does with its argument: a log record, a warning message, a command line; the context of an event
+loop's exception handler, the thread that an exception has ended: once that was told."""
+
+TRANSITIONS = {LOGS: START, WARNS: START, STARTS_PROCESS: START, LEFT_LOOP: RETURN, LEFT_THREAD: RETURN}
+
+EVENTS: dict[str, dict[str, tuple[str, str]]] = {
+    "logging": {"Logger.callHandlers": (LOGS, "record")},
+    "warnings": {"_showwarnmsg": (WARNS, "msg")},
+    "_py_warnings": {"_showwarnmsg": (WARNS, "msg")},
+    "subprocess": {"Popen._execute_child": (STARTS_PROCESS, "args")},
+    "asyncio.base_events": {"BaseEventLoop.call_exception_handler": (LEFT_LOOP, "context")},
+    "threading": {"_make_invoke_excepthook.<locals>.invoke_excepthook": (LEFT_THREAD, "thread")},
+}
+"""{module: {qualified name of a function: (what it does, the argument that it does it with)}}."""
