@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from narrative_auto.crumbs.leaving import crumb
     from narrative_auto.crumbs.scopes import context
     from narrative_auto.errors import DeclinedError, NarrativeError, SettingError, StoreError
-    from narrative_auto.failures.config import FailureDiagnosticsConfig
+    from narrative_auto.failures.config import FailureDiagnosticsConfig, effective_diagnostics_mode
     from narrative_auto.failures.summary import FailureSummary
     from narrative_auto.instrument.marks import narrative_stage, no_stage
     from narrative_auto.launch.bootstrap import auto_instrument
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         StoryCompleted,
         StoryStarted,
     )
+    from narrative_auto.stories.failed import build_enriched_failure
     from narrative_auto.stories.log_handler import NarrativeLogHandler
     from narrative_auto.stories.opening import story
     from narrative_auto.stories.runtime import StoryRuntime, has_active_story
@@ -74,8 +75,10 @@ __all__ = [
     "StoryStarted",
     "__version__",
     "auto_instrument",
+    "build_enriched_failure",
     "context",
     "crumb",
+    "effective_diagnostics_mode",
     "has_active_story",
     "instrument_module",
     "narrative_class",
@@ -114,8 +117,10 @@ _HOMES = {
     "StoryRuntime": "stories.runtime",
     "StoryStarted": "stories.events",
     "auto_instrument": "launch.bootstrap",
+    "build_enriched_failure": "stories.failed",
     "context": "crumbs.scopes",
     "crumb": "crumbs.leaving",
+    "effective_diagnostics_mode": "failures.config",
     "has_active_story": "stories.runtime",
     "instrument_module": "stories.decorators",
     "narrative_class": "stories.decorators",

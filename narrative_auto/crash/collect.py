@@ -12,7 +12,7 @@ from narrative_auto.failures.extract import Failure, codes_to_place, extract_fai
 from narrative_auto.failures.values import clean
 from narrative_auto.recorder.layout import RESUME, RETURN, START, TRANSITIONS, UNWIND, YIELD
 from narrative_auto.recorder.sites import BLOCK, FUNCTION
-from narrative_auto.stories.failed import failure_event, traceback_text
+from narrative_auto.stories.failed import enriched, failure_event, traceback_text
 from narrative_auto.stories.recorded import was_left
 
 if TYPE_CHECKING:
@@ -268,15 +268,17 @@ def _before(recorder: Recorder, records: Iterable[tuple[int, int, int]], failed_
 def to_event(crash: Crash) -> FailureOccurred:
     """Return a crash as the event that renderers know."""
     return failure_event(
-        crash.failure,
+        enriched(
+            crash.failure,
+            crash.diagnostics_mode,
+            crash.traceback_text,
+            was_cut=crash.traceback_truncated,
+            crumbs=tuple(one.line for one in crash.crumbs),
+        ),
         story_id=crash.story_id,
         story_name=crash.story_name,
         stage_name=crash.failed_in,
         stage_timeline=" > ".join(stage.name for stage in crash.path),
         timestamp=datetime.fromisoformat(crash.happened_at),
-        traceback_text=crash.traceback_text,
-        traceback_truncated=crash.traceback_truncated,
-        diagnostics_mode=crash.diagnostics_mode,
         root_story_id=crash.story_id,
-        crumbs=tuple(one.line for one in crash.crumbs),
     )

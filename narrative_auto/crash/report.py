@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from narrative_auto.page import Line, columns, cut, duration, printable, relative, rule
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from narrative_auto.crash.collect import Crash, StageOnPath
+    from narrative_auto.failures.extract import LinkedError
 
 MOST_CRUMBS = 8
 """Crumbs that are shown; the dump has all."""
@@ -37,8 +40,8 @@ def report_lines(crash: Crash, width: int, here: str, dump: str, more: str) -> l
     lines += _error_lines(failure.error_type, failure.error_message, "", width)
     for link in failure.chain[:_MOST_CHAIN]:
         lines += _error_lines(link.error_type, link.message, f"  {link.relation_words} ", width)
-    for member in failure.members:
-        lines += _error_lines(member.error_type, member.message, f"  {'│  ' * (member.depth - 1)}├─ ", width)
+    for member, lead in zip(failure.members, _leads(failure.members), strict=True):
+        lines += _error_lines(member.error_type, member.message, lead, width)
     if failure.members_left_out:
         lines.append([(f"  and {failure.members_left_out} more", "")])
     for note in failure.notes[:_MOST_CHAIN]:
@@ -51,6 +54,18 @@ def report_lines(crash: Crash, width: int, here: str, dump: str, more: str) -> l
     lines += _before_lines(crash, width)
     lines += _more_lines(width, here, dump, more)
     return lines
+
+
+def _leads(members: Sequence[LinkedError]) -> list[str]:
+    """Return what stands before each member of a tree of groups."""
+    leads = []
+    goes_on: list[bool] = []  # by depth: whether the group has another member further down
+    for index, member in enumerate(members):
+        later = (one.depth for one in members[index + 1 :] if one.depth <= member.depth)
+        goes_on[member.depth - 1 :] = [next(later, 0) == member.depth]
+        around = "".join("│  " if more else "   " for more in goes_on[:-1])
+        leads.append(f"  {around}{'├─' if goes_on[-1] else '└─'} ")
+    return leads
 
 
 def interrupted_line(crash: Crash, here: str) -> Line:

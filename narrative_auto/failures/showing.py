@@ -54,6 +54,7 @@ _BY_REPR = {
     "fractions": ("Fraction",),
     "uuid": ("UUID",),
     "pathlib": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"),
+    "pathlib._local": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"),
     "datetime": ("date", "timedelta", "timezone"),
     "ipaddress": ("IPv4Address", "IPv6Address", "IPv4Network", "IPv6Network"),
 }
@@ -335,7 +336,7 @@ def _shape_of(value: Any, kind: type) -> str | None:
     for name in ("shape", "dtype", "device"):
         found = attempted(getattr, value, name, None)
         text = None if found is None else attempted(str, found)
-        parts += [f"{name}={text[:60]}"] if text else []
+        parts += [f"{name}={text[:60]}"] if text and text != "cpu" else []
     return f"<{name_of_type(kind)} {' '.join(parts)}>"
 
 

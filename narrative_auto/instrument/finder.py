@@ -156,6 +156,7 @@ class NarrativeFinder:
         if self._isolation.is_ours():
             return self._watch.watched(code, fullname)
         with self._isolation:
+            self._watch.take_in()
             return self._watch.watched(code, fullname)
 
     def _hand_out(

@@ -54,18 +54,28 @@ class Watch:
     Args:
         act: {what a function does: called with its argument}; what is missing is not watched.
         step_aside: called when a module of `COMPILES_FRAMES` is being imported.
+
+    Attributes:
+        is_behind: modules that were imported before have not been looked at.
     """
 
     def __init__(self, act: Mapping[str, Callable[[Any], object]], step_aside: Callable[[], object]) -> None:
         self._act = act
         self._step_aside = step_aside
+        self.is_behind = True
 
     def wants(self, module: str) -> bool:
         """Return whether a module has a function to be watched."""
         return any(kind in self._act for kind, _ in WATCHED.get(module, {}).values())
 
     def take_in(self) -> None:
-        """Watch the functions of modules that are imported already."""
+        """Watch the functions of modules that were imported before they could be met, once.
+
+        What that needs is not there in most runs, and they are few: it is left until there is time, or it is needed.
+        """
+        if not self.is_behind:
+            return
+        self.is_behind = False
         for name in WATCHED:
             module = sys.modules.get(name)
             if module is not None and self.wants(name):

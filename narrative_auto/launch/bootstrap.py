@@ -93,7 +93,7 @@ class Run:
             self._telling.make_renderers,
             self._telling.tell_line if self._telling.tell == "tree" else None,
             may_work=lambda: not self._isolation.local_names,
-            look=(Sampler(self.recorder, self._restore_sites).look, bring_crumbs),
+            look=(Sampler(self.recorder, self._restore_sites).look, bring_crumbs, self._take_in_libraries),
         )
         of_process.recorder, of_process.has_report = self.recorder, self._telling.reports
         self.keeping = Keeping(chosen, what, self.recorder)
@@ -125,7 +125,9 @@ class Run:
         if chosen.engine not in {"auto", first.name}:
             say(f"{self.engines.declined[0][1]}; the {first.name} engine takes its place")
         crashes = None if what.interactive else self._crashes
-        watch = watch_libraries(self.engines, self._isolation, crashes, self._instrument_loaded, self._step_aside)
+        self._libraries = watch_libraries(
+            self.engines, self._isolation, crashes, self._instrument_loaded, self._step_aside
+        )
         self._finder = NarrativeFinder(
             self.engines.rewriter,
             self._scope,
@@ -134,10 +136,11 @@ class Run:
             what.modules,
             self._watch.finish,
             CodeCache(chosen.cache_dir, self._scope.function_rules) if chosen.cache_dir != "off" else None,
-            watch,
+            self._libraries,
             self.engines.pass_over,
         )
-        watch.take_in()
+        if late:
+            self._libraries.take_in()
         self._may_claim = self.engines.rewriter is not None and not late
         self._script = ScriptHook(
             first, what.path, self._is_wanted_script, self._isolation, self._make_way, self._watch
@@ -161,6 +164,11 @@ class Run:
         self._announce()
         self._make_way()
         self._cost += time.perf_counter() - self._started
+
+    def _take_in_libraries(self) -> None:
+        if self._libraries.is_behind:
+            with self._isolation:
+                self._libraries.take_in()
 
     def _step_aside(self) -> None:
         """Have no probes in any code from here on; what meets code as it starts goes on, where there is that."""

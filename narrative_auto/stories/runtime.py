@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import guarded, shielded
-from narrative_auto.failures.config import FailureDiagnosticsConfig, effective_diagnostics_mode
 from narrative_auto.stories.events import StoryCompleted, StoryStarted
 from narrative_auto.stories.leaving import Leavings
 from narrative_auto.stories.narrator import process_story
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
     from contextvars import Token
 
+    from narrative_auto.failures.config import FailureDiagnosticsConfig
     from narrative_auto.failures.redaction import Redactor
     from narrative_auto.stories.delivery import Outlet
     from narrative_auto.stories.events import FailureOccurred
@@ -333,38 +333,20 @@ class StoryRuntime:
 
     def failure_event(self, exc: BaseException, stage_name: str | None = None) -> FailureOccurred:
         """Return the event of a failure."""
-        from narrative_auto.failures.extract import extract_failure
-        from narrative_auto.failures.variables import Variables
-        from narrative_auto.instrument.scope import Scope
-        from narrative_auto.stories.failed import failure_event, traceback_text
+        from narrative_auto.stories.failed import build_enriched_failure, failure_event
 
-        config = self.diagnostics
-        redactor = self.redactor
-        scope = Scope(config.app_roots or ["."])
-        in_production = config.runtime_environment == "production"
-        most = config.production_traceback_cap if in_production else config.max_traceback_chars
         failed_in = stage_name or self._stage_of(exc) or ""
         self.failed_stage_name = failed_in or self.failed_stage_name
-        text, was_cut = traceback_text(exc, redactor, most)
         return failure_event(
-            extract_failure(
-                exc,
-                is_application=lambda path: scope.module("", path).instrument,
-                redactor=redactor,
-                variables=Variables(redactor, config) if effective_diagnostics_mode(config) == "rich" else None,
-                context_lines=config.snippet_context_lines,
-            ),
+            build_enriched_failure(type(exc), exc, exc.__traceback__, config=self.diagnostics, redactor=self.redactor),
             story_id=self.story_id,
             story_name=self.name,
             stage_name=failed_in,
-            stage_timeline=redactor.text(self.build_stage_timeline()),
+            stage_timeline=self.redactor.text(self.build_stage_timeline()),
             timestamp=self.moment(time.perf_counter_ns()),
-            traceback_text=text,
             progress_percent=self.progress_percent,
             completed_stages=self.completed_stages,
             total_stages=self.total_stages or self.begun,
-            diagnostics_mode=effective_diagnostics_mode(config),
-            traceback_truncated=was_cut,
             parent_story_id=self.parent_story_id,
             root_story_id=self.root_story_id,
         )

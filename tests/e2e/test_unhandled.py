@@ -131,9 +131,9 @@ def test_a_task_group(write: Write) -> None:
     report = report_of(done)
     assert report[1] == "ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)"
     assert report[2:5] == [
-        "  ├─ ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)",
-        "  │  ├─ ValueError: job 1",
-        "  │  ├─ ValueError: job 2",
+        "  └─ ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)",
+        "     ├─ ValueError: job 1",
+        "     └─ ValueError: job 2",
     ]
     members = dumps[0]["failure"]["members"]
     assert [(one["depth"], one["place"] and one["place"]["lineno"]) for one in members] == [(1, 5), (2, 3), (2, 3)]
