@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from narrative_auto.analyzers.deduplicating import DeduplicatingAnalyzer
     from narrative_auto.analyzers.ollama import OllamaFailureAnalyzer
     from narrative_auto.analyzers.openai_compatible import LLMFailureAnalyzer
-    from narrative_auto.crumbs.leaving import crumb
+    from narrative_auto.crumbs.interface import crumb
     from narrative_auto.crumbs.scopes import context
     from narrative_auto.errors import DeclinedError, NarrativeError, SettingError, StoreError
     from narrative_auto.failures.config import FailureDiagnosticsConfig, effective_diagnostics_mode
@@ -119,7 +119,7 @@ _HOMES = {
     "auto_instrument": "launch.bootstrap",
     "build_enriched_failure": "stories.failed",
     "context": "crumbs.scopes",
-    "crumb": "crumbs.leaving",
+    "crumb": "crumbs.interface",
     "effective_diagnostics_mode": "failures.config",
     "has_active_story": "stories.runtime",
     "instrument_module": "stories.decorators",

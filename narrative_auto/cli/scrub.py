@@ -77,7 +77,10 @@ def scrub(path: str, output: str, names: Sequence[str]) -> Scrubbed:
     if not output and told == text:
         return Scrubbed(0, "")
     target = os.path.realpath(output) if output else path
-    _replace(target, encoded, path, before)
+    if os.path.exists(target) and not os.path.isfile(target):
+        _write_into(target, encoded, path)
+    else:
+        _replace(target, encoded, path, before)
     return Scrubbed(count, target)
 
 
@@ -106,6 +109,15 @@ def _decoded(path: str, content: bytes) -> str:
     if b"\0" in content:
         raise ScrubError(f"{path} is binary: scrub takes text, JSON and logs; delete it if it may hold secrets")
     return content.decode("utf-8", "surrogateescape")
+
+
+def _write_into(target: str, content: bytes, path: str) -> None:
+    """Write to what is no ordinary file, a device or a pipe, and stays what it is."""
+    try:
+        with open(target, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise ScrubError(f"{target} cannot be written: {error.strerror or error}; {path} is as it was") from None
 
 
 def _replace(target: str, content: bytes, path: str, before: os.stat_result) -> None:

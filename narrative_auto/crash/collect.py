@@ -170,7 +170,12 @@ def collect(
         before=tuple(_before(recorder, records, failed_at)),
         records=tuple((at - started, recorder.sites[site].name, TRANSITIONS[kind]) for at, site, kind in records),
         crumbs=tuple(
-            CrumbBefore((failed_wall - one.at) / 1e9 if one.at else 0.0, one.line(), one.as_dict()) for one in crumbs
+            CrumbBefore(
+                (failed_wall - one.at) / 1e9 if one.at else 0.0,
+                redactor.text(one.line()),
+                redactor.nested(one.as_dict()),
+            )
+            for one in crumbs
         ),
         where=redactor.text(clean(where)),
         diagnostics_mode="lean" if variables is None else "rich",

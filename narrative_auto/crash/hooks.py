@@ -31,6 +31,7 @@ def stay_interrupted() -> None:
 
 
 _LEVELS = 1_000
+_FUNCTIONS = (type(stay_interrupted), type(len))
 
 
 class EnoughRecursion:
@@ -195,5 +196,10 @@ class UnraisableHook:
         self._previous(unraisable)
         error = unraisable.exc_value
         if error is not None and not sys.is_finalizing():
-            what = getattr(unraisable.object, "__qualname__", None)
-            self._report(error, what if isinstance(what, str) else "the interpreter")
+            shielded("reporting a failure", self._told, error, unraisable)
+
+    def _told(self, error: BaseException, unraisable: Any) -> None:
+        what = unraisable.object.__qualname__ if type(unraisable.object) in _FUNCTIONS else ""
+        if not what:  # from CPython 3.14 on the message names the function
+            what = str(unraisable.err_msg or "").partition("<function ")[2].partition(" at 0x")[0]
+        self._report(error, what or "the interpreter")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from narrative_auto.crumbs.formats import dump, export_json, format_json, format_text
-    from narrative_auto.crumbs.leaving import clear, crumb, snapshot
+    from narrative_auto.crumbs.interface import clear, crumb, snapshot
     from narrative_auto.crumbs.on_crash import enable
     from narrative_auto.crumbs.scopes import context, get_context
 
@@ -30,16 +30,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "clear": "leaving",
+    "clear": "interface",
     "context": "scopes",
-    "crumb": "leaving",
+    "crumb": "interface",
     "dump": "formats",
     "enable": "on_crash",
     "export_json": "formats",
     "format_json": "formats",
     "format_text": "formats",
     "get_context": "scopes",
-    "snapshot": "leaving",
+    "snapshot": "interface",
 }
 
 

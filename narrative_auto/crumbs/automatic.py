@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from narrative_auto.crumbs.memory import Crumb, memory, thread_name
 from narrative_auto.crumbs.scopes import current_scope
 from narrative_auto.errors import attempted
-from narrative_auto.failures.values import MOST_MESSAGE_CHARACTERS, clean, name_of_type
+from narrative_auto.failures.values import MOST_MESSAGE_CHARACTERS, clean, clipped, name_of_type, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from narrative_auto.crumbs.scopes import Scope
 
 INFO = 20
 """The lowest level of log records that are taken down, as `logging` counts."""
 
-_SIMPLE = frozenset((str, int, float, bool, type(None)))
+_SIMPLE = (int, float, bool, type(None))
 _MOST_ARGUMENTS = 20
 _OF_WARNINGS = "py.warnings"
 """The logger through which `logging.captureWarnings` sends what we have met already."""
@@ -34,7 +33,7 @@ class Seen(NamedTuple):
     Attributes:
         words: make names and texts of `parts`, when somebody reads it.
         event, at, thread: as of a crumb.
-        scope: what held then.
+        context: what held then.
         parts: nothing of the program's but what is immutable and built in.
     """
 
@@ -42,21 +41,23 @@ class Seen(NamedTuple):
     event: str
     at: int
     thread: str
-    scope: Scope | None
+    context: dict[str, Any]
     parts: Any
 
     def as_crumb(self) -> Crumb:
         """Return it as a crumb, without secrets."""
-        from narrative_auto.crumbs.wording import redactor, shown_context
-        from narrative_auto.failures.showing import clipped
+        from narrative_auto.crumbs.wording import redactor, shown_values
 
-        data = tuple([(name, clipped(redactor.text(text))) for name, text in self.words(self.parts)])
-        return Crumb(self.event, self.at, self.thread, shown_context(self.scope), data, is_automatic=True)
+        words = ((name, redactor.text(clipped(clean(text)))) for name, text in self.words(self.parts))
+        data = tuple([(name, shortened(text, MOST_MESSAGE_CHARACTERS)) for name, text in words])
+        return Crumb(self.event, self.at, clean(self.thread), shown_values(self.context), data, is_automatic=True)
 
 
 def see_log(record: Any) -> None:
     """Take down a `logging.LogRecord`, whether or not a handler wants it."""
-    fields = vars(record)
+    fields = getattr(record, "__dict__", None)
+    if type(fields) is not dict:
+        return
     level, name = fields.get("levelno"), fields.get("name")
     if not isinstance(level, int) or level < INFO or name == _OF_WARNINGS:
         return
@@ -92,7 +93,17 @@ def see_process(arguments: Any) -> None:
 def _see(
     words: Callable[[Any], Iterator[tuple[str, str]]], event: str, parts: Any, at: int = 0, thread: str = ""
 ) -> None:
-    memory.see(Seen(words, event, at or time.time_ns(), thread or thread_name(), current_scope.get(), parts))
+    memory.see(Seen(words, event, at or time.time_ns(), thread or thread_name(), _context_here(), parts))
+
+
+def _context_here() -> dict[str, Any]:
+    """Return what holds here, without the program's objects; worked out once a context."""
+    scope = current_scope.get()
+    if scope is None:
+        return {}
+    if scope.plain is None:
+        scope.plain = {name: _plain(value) for name, value in scope.values.items()}
+    return scope.plain
 
 
 def _words_of_log(parts: Any) -> Iterator[tuple[str, str]]:
@@ -100,7 +111,7 @@ def _words_of_log(parts: Any) -> Iterator[tuple[str, str]]:
     shown = attempted(lambda: str(message) % arguments) if arguments else None
     yield "level", level
     yield "logger", name
-    yield "message", (str(message) if shown is None else shown)[:MOST_MESSAGE_CHARACTERS]
+    yield "message", (str(message) if shown is None else shown)
     if kind is not None:
         yield "raised", name_of_type(kind)
 
@@ -108,7 +119,7 @@ def _words_of_log(parts: Any) -> Iterator[tuple[str, str]]:
 def _words_of_warning(parts: Any) -> Iterator[tuple[str, str]]:
     category, text, filename, line = parts
     yield "category", name_of_type(category)
-    yield "message", text[:MOST_MESSAGE_CHARACTERS]
+    yield "message", text
     yield "place", f"{filename}:{line}"
 
 
@@ -122,26 +133,26 @@ def _plain(value: Any) -> Any:
     """Return a value that nobody can change, or the type of one that somebody could."""
     kind = type(value)
     if kind is str:
-        return value[:MOST_MESSAGE_CHARACTERS]
-    if kind in _SIMPLE:
+        return clipped(value)
+    if any(kind is one for one in _SIMPLE):
         return value
     if issubclass(kind, BaseException):
         told = BaseException.__dict__["args"].__get__(value)
-        text = told[0][:MOST_MESSAGE_CHARACTERS] if told and type(told[0]) is str else ""
+        text = clipped(told[0]) if told and type(told[0]) is str else ""
         return text or f"<{name_of_type(kind)}>"
     return f"<{name_of_type(kind)}>"
 
 
 def _text(value: Any) -> str:
-    return clean(value) if isinstance(value, str) else ""
+    return clean(clipped(value)) if type(value) is str else ""
 
 
 def _argument(value: Any) -> str:
     """Return an argument of a command line."""
     if type(value) is bytes:
-        return value[:MOST_MESSAGE_CHARACTERS].decode("utf-8", "replace")
-    if isinstance(value, str):
-        return clean(value)[:MOST_MESSAGE_CHARACTERS]
+        return clipped(value.decode("utf-8", "replace"))
+    if type(value) is str:
+        return clean(clipped(value))
     path = vars(type(value)).get("__fspath__")
     return (
         clean(str(value)) if path is not None and type(value).__module__.startswith("pathlib") else str(_plain(value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from narrative_auto.crumbs.leaving import snapshot
+from narrative_auto.crumbs.interface import snapshot
 from narrative_auto.crumbs.wording import UNSERIALIZABLE, text_of
 
 if TYPE_CHECKING:

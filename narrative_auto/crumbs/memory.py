@@ -12,6 +12,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from narrative_auto.failures.values import clean
 from narrative_auto.recorder.layout import CRUMB_PART, OF_CONTEXT
 from narrative_auto.recorder.of_process import of_process
 
@@ -32,6 +33,7 @@ MOST_CRUMBS = 50
 _BETWEEN = 0.001
 """Seconds between two things met, from which on the black box gets the second at once: wording one takes some 10 µs."""
 
+_NO_PARTS = {ord(CRUMB_PART): " "}
 _WORDING = "narrative_auto.crumbs.wording"
 """The module that puts things into words. To load it takes longer than a program should wait for a line of its log."""
 
@@ -161,7 +163,7 @@ def thread_name() -> str:
 def _as_parts(one: Crumb) -> str:
     parts = [str(one.at), one.thread, one.event]
     for name, text in one.data:
-        parts += (name, text)
+        parts += (name.lstrip(OF_CONTEXT), text)
     for name, value in one.context.items():
-        parts += (OF_CONTEXT + name, str(value))
-    return CRUMB_PART.join(parts)
+        parts += (OF_CONTEXT + name.lstrip(OF_CONTEXT), str(value))
+    return CRUMB_PART.join([clean(part.translate(_NO_PARTS)) for part in parts])

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from narrative_auto.crumbs.formats import format_json
-from narrative_auto.crumbs.leaving import snapshot
+from narrative_auto.crumbs.interface import snapshot
 from narrative_auto.crumbs.memory import MOST_CRUMBS, memory
 from narrative_auto.errors import shielded
 from narrative_auto.recorder.of_process import of_process

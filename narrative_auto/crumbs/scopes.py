@@ -14,14 +14,16 @@ class Scope:
 
     Attributes:
         values: as the program gave them; never changed.
-        shown: the same as a crumb has them; None until the first crumb is left.
+        shown: the same as a crumb has them, where they cannot change; None until that is known.
+        plain: the same without the program's objects, which are named by their types; None until it is asked for.
     """
 
-    __slots__ = ("shown", "values")
+    __slots__ = ("plain", "shown", "values")
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.values = values
         self.shown: dict[str, Any] | None = None
+        self.plain: dict[str, Any] | None = None
 
 
 current_scope: ContextVar[Scope | None] = ContextVar("narrative_crumbs", default=None)

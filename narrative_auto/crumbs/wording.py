@@ -9,28 +9,32 @@ from narrative_auto.failures.naming import is_weak
 from narrative_auto.failures.redaction import Redactor
 from narrative_auto.failures.shapes import REDACTED
 from narrative_auto.failures.showing import Shower
+from narrative_auto.failures.values import SlowTypes, clean, clipped, name_of_type, shortened, undisturbed
+from narrative_auto.recorder.of_process import of_process
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from narrative_auto.crumbs.scopes import Scope
 
 UNSERIALIZABLE = "<unserializable>"
 
 _SLOW = 0.02
-"""Seconds from which on a type's `repr` is not called any more."""
+"""Seconds that a `repr` may take, twice, before it is not called any more for its type."""
 
 _MOST_KNOWN = 1_000
-_MOST_IN_CONTEXT = 200
+_MOST_IN_LINE = 200
 _ORDINARY = 10**12
 _SHORT = 8
 """A text of fewer characters holds no secret that has a shape."""
 
-_KEPT_AS_IT_IS = frozenset((float, bool, type(None)))
+_PLAIN = (str, int, float, bool, type(None))
 
-redactor = Redactor()
+redactor = Redactor(of_process.redact)
 
 _names: dict[str, bool] = {}
 _events: dict[str, str] = {}
-_slow_types: set[type] = set()
+_slow = SlowTypes(_SLOW, times=2)
 
 
 def text_under(name: str, value: Any) -> str:
@@ -55,45 +59,65 @@ def text_of_event(event: str) -> str:
     """Return an event's name, bounded and redacted; programs have few of them."""
     known = _events.get(event)
     if known is None:
-        known = redactor.text(str.__str__(event)[:200])
+        known = _line(event)
         if len(_events) < _MOST_KNOWN:
             _events[event] = known
     return known
 
 
+def _line(text: str) -> str:
+    # Redacted before it is cut: half a secret is not recognised.
+    return shortened(redactor.text(clean(clipped(text))), _MOST_IN_LINE)
+
+
+def use_names(names: Iterable[str]) -> None:
+    """Take these parts of names for those of secrets, too."""
+    redactor.also(names)
+    _names.clear()
+    _events.clear()
+
+
 def own_text(value: Any) -> str:
-    """Return the `repr` of an object of the program's, which asked for it; a type that is slow at it only once."""
+    """Return the `repr` of an object of the program's, which asked for it."""
     kind = type(value)
-    if kind in _slow_types:
-        return f"<{kind.__module__}.{kind.__qualname__}>"
+    if _slow.has(kind):
+        return f"<{name_of_type(kind)}>"
     began = time.perf_counter()
-    try:
-        return repr(value)
-    except Exception:  # noqa: BLE001 - whatever it does
-        return UNSERIALIZABLE
-    finally:
-        if time.perf_counter() - began > _SLOW and len(_slow_types) < _MOST_KNOWN:
-            _slow_types.add(kind)
+    text = undisturbed(repr, value)
+    _slow.timed(kind, time.perf_counter() - began)
+    return text if isinstance(text, str) else UNSERIALIZABLE
 
 
 shower = Shower(redactor, own_text=own_text)
 
 
 def shown_context(scope: Scope | None) -> dict[str, Any]:
-    """Return the values of a context as its crumbs have them; worked out once."""
+    """Return the values of a context as its crumbs have them; worked out once where they cannot change."""
     if scope is None:
         return {}
-    if scope.shown is None:
-        scope.shown = {name: _in_context(name, value) for name, value in scope.values.items()}
-    return scope.shown
+    if scope.shown is not None:
+        return scope.shown
+    shown = shown_values(scope.values)
+    if all(is_plain(value) for value in scope.values.values()):
+        scope.shown = shown
+    return shown
+
+
+def shown_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a context: what JSON knows as it is, the text of all else."""
+    return {clean(name): _in_context(name, value) for name, value in values.items()}
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is a text, a number or the like, which nobody can change."""
+    return any(type(value) is kind for kind in _PLAIN)
 
 
 def _in_context(name: str, value: Any) -> Any:
-    """Return a value of a context: what JSON knows as it is, the text of all else."""
     text = text_under(name, value)
     if text == REDACTED:
         return text
     if type(value) is str:
-        return redactor.text(value[:_MOST_IN_CONTEXT])
-    is_ordinary = type(value) in _KEPT_AS_IT_IS or (type(value) is int and -_ORDINARY < value < _ORDINARY)
+        return _line(value)
+    is_ordinary = is_plain(value) and (type(value) is not int or -_ORDINARY < value < _ORDINARY)
     return value if is_ordinary else text

@@ -254,7 +254,8 @@ class _Extraction:
         around = [step for step in _steps(_traceback(exc)) if self.is_application(step)][::-1]
         frames = {id(step.tb_frame): step for step in [place, *around]}
         steps = list(frames.values())[: shown.most_frames]
-        return tuple(shown.of(step.tb_frame, step.tb_lineno or 0, _names_at(step)) for step in steps)
+        told = [attempted(shown.of, step.tb_frame, step.tb_lineno or 0, _names_at(step)) for step in steps]
+        return tuple(one for one in told if one is not None)
 
     def _text(self, text: str) -> str:
         # Redacted before it is cut: half a secret is not recognised.

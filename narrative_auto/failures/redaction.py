@@ -85,6 +85,11 @@ class Redactor:
         redactor._memory = Remembered(most)
         return redactor
 
+    def also(self, names: Iterable[str]) -> None:
+        """Take these parts of names for those of secrets from here on."""
+        self._names += tuple(plain(name) for name in names if name)
+        self._known_names.clear()
+
     @property
     def memory(self) -> Remembered | None:
         """What is remembered; None for a redactor that does not remember."""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, cast
 from narrative_auto.errors import attempted
 from narrative_auto.failures.naming import is_described, is_secret_by_value, is_weak
 from narrative_auto.failures.shapes import REDACTED
-from narrative_auto.failures.values import clean, name_of_type, shortened
+from narrative_auto.failures.values import MOST_SEARCHED, clean, clipped, name_of_type, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 MOST_SECONDS = 0.02
 """Time after which no more of a value is walked."""
-
-_MOST_SEARCHED = 4_000
-"""Characters of a text that are searched for secrets and shown from; no bound of a value is larger."""
 
 _ORDINARY = 10**12
 """Numbers of fewer digits than a card's are no secrets."""
@@ -140,7 +137,10 @@ class Shower:
     def _walk(self, value: Any, depth: int, around: tuple[int, ...]) -> str:
         kind = type(value)
         if kind is str:
-            return self._redacted(repr(clipped(value)))
+            kept = clipped(value)
+            return self._redacted(repr(kept) if kept[:1] != "<" or kept == value else f"<str, {len(value)} characters>")
+        if type(kind) is not type:  # none that is known has a metaclass, whose `==` and hash are the program's
+            return self._unknown(value, kind, depth, around)
         if kind is int:
             return self._number(value)
         if kind in _SIMPLE:
@@ -151,6 +151,9 @@ class Shower:
             if id(value) in around:
                 return "..."
             return self._container(value, kind, depth, (*around, id(value)))
+        return self._unknown(value, kind, depth, around)
+
+    def _unknown(self, value: Any, kind: type, depth: int, around: tuple[int, ...]) -> str:
         shown = attempted(_without_code, value, kind)  # a metaclass may have attributes of its own that raise
         if shown is None:
             own = self._own_text(value)
@@ -170,7 +173,7 @@ class Shower:
         return self._redacted(repr(value))
 
     def _bytes(self, value: bytes | bytearray) -> str:
-        if len(value) > _MOST_SEARCHED // 4:  # an escape takes four characters
+        if len(value) > MOST_SEARCHED // 4:  # an escape takes four characters
             return f"<{type(value).__name__}, {len(value)} bytes>"
         return self._redacted(repr(value))
 
@@ -229,14 +232,6 @@ class _Field(str):
 
 
 _NO_NAME = object()
-
-
-def clipped(text: str) -> str:
-    """Return a text of at most `_MOST_SEARCHED` characters; half a word at its end may be half a secret."""
-    if len(text) <= _MOST_SEARCHED:
-        return text
-    kept = text[:_MOST_SEARCHED]
-    return kept[: max(kept.rfind(" "), kept.rfind("\n"), 0)] + " …"
 
 
 def _plain_members(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import contextvars
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import attempted
@@ -16,13 +17,12 @@ MOST_MESSAGE_CHARACTERS = 2_000
 """Characters of an exception's message that are kept."""
 
 _MOST_SECONDS = 0.5
-"""How long an exception's own `__str__` may take."""
+"""How long an exception's own `__str__` may take before it is not asked again."""
 
 _MOST_ARGUMENTS = 20
 _MOST_SLOW = 100
-_slow_types: set[int] = set()
 _Slot = type(BaseException.__str__)
-_CONTAINERS = frozenset((list, tuple, dict, set, frozenset))
+_CONTAINERS = (list, tuple, dict, set, frozenset)
 
 
 def message_of(error: BaseException, limit: int = MOST_MESSAGE_CHARACTERS) -> str:
@@ -58,25 +58,57 @@ def name_of_type(kind: type) -> str:
 
 def text_of(value: object) -> str | None:
     """Return `str(value)`, encodable and a plain `str`; None where it raises, takes too long or gives no text."""
-    text = _interrupted_only(attempted, str, value) if _is_quick(value) else _text_in_time(value)
+    text = undisturbed(str, value) if _is_quick(value) else _text_in_time(value)
     return None if text is None else clean(text)
 
 
+class SlowTypes:
+    """Types whose own text took too long. They are not kept alive.
+
+    Args:
+        seconds: from which on it is too long.
+        times: how often it has to be: once may be the machine.
+    """
+
+    __slots__ = ("_known", "_seconds", "_times")
+
+    def __init__(self, seconds: float, times: int = 1) -> None:
+        self._seconds = seconds
+        self._times = times
+        self._known: dict[int, tuple[Any, int]] = {}  # by identity: a metaclass may have no hash
+
+    def has(self, kind: type) -> bool:
+        """Return whether a type is one of them."""
+        reference, times = self._known.get(id(kind), (None, 0))
+        return times >= self._times and reference is not None and reference() is kind
+
+    def timed(self, kind: type, seconds: float) -> None:
+        """Note how long it took."""
+        if seconds < self._seconds:
+            return
+        reference, times = self._known.get(id(kind), (None, 0))
+        if reference is None or reference() is not kind:
+            times = 0
+        if times or len(self._known) < _MOST_SLOW:
+            self._known[id(kind)] = (weakref.ref(kind), times + 1)
+
+
+slow_errors = SlowTypes(_MOST_SECONDS)
+"""Types of exceptions whose text is not asked for any more."""
+
+
 def _text_in_time(value: object) -> str | None:
-    """Return `str(value)`, unless that takes too long; a type that did so once is not asked again."""
+    """Return `str(value)` of an object of the program's, in its own thread: it may say something else in another one.
+
+    Python itself asks for it, too, so an exception whose text never ends is never told.
+    """
     kind = type(value)
-    if id(kind) in _slow_types:
+    if slow_errors.has(kind):
         return None
     began = time.perf_counter()
-    text = within(_MOST_SECONDS, str, value)
-    if time.perf_counter() - began >= _MOST_SECONDS and len(_slow_types) < _MOST_SLOW:
-        _slow_types.add(id(kind))
+    text: str | None = undisturbed(str, value)
+    slow_errors.timed(kind, time.perf_counter() - began)
     return text
-
-
-def is_slow(value: object) -> bool:
-    """Return whether the text of an object of this type could not be had in time before."""
-    return id(type(value)) in _slow_types
 
 
 def _is_quick(value: object, depth: int = 2) -> bool:
@@ -90,7 +122,7 @@ def _is_quick(value: object, depth: int = 2) -> bool:
             break
     if issubclass(kind, BaseException) and depth:
         return all(_is_quick(one, depth - 1) for one in BaseException.__dict__["args"].__get__(value)[:_MOST_ARGUMENTS])
-    return kind not in _CONTAINERS or not value
+    return not any(kind is one for one in _CONTAINERS) or not value
 
 
 def within(seconds: float, function: Callable[[Any], str], value: object) -> str | None:
@@ -136,7 +168,7 @@ def _descriptor(name: str) -> Callable[[type], Any]:
     return getter
 
 
-def _interrupted_only(function: Callable[..., Any], /, *args: object) -> Any:
+def undisturbed(function: Callable[..., Any], /, *args: object) -> Any:
     """Call `function`; what it raises is None, but for the person's own Ctrl-C."""
     try:
         return function(*args)
@@ -146,3 +178,16 @@ def _interrupted_only(function: Callable[..., Any], /, *args: object) -> Any:
     # and with it the program's own traceback, which is printed after it.
     except BaseException:  # noqa: BLE001
         return None
+
+
+MOST_SEARCHED = 4_000
+"""Characters of a text of the program's that are searched for secrets and shown from, where no more than a line is."""
+
+
+def clipped(text: str) -> str:
+    """Return the first `MOST_SEARCHED` characters, for redaction; half a word at the end may be half a secret."""
+    if len(text) <= MOST_SEARCHED:
+        return text
+    kept = text[:MOST_SEARCHED]
+    end = max(kept.rfind(" "), kept.rfind("\n"))
+    return f"{kept[:end]} …" if end > 0 else f"<{len(text)} characters>"

@@ -79,7 +79,7 @@ class Variables:
         names = [
             name
             for name, value in found.items()
-            if type(name) is str and not (is_module and (name.startswith("__") or isinstance(value, _CODE)))
+            if type(name) is str and not (is_module and (name.startswith("__") or issubclass(type(value), _CODE)))
         ]
         names.sort(key=lambda name: used.index(name) if name in used else len(used))
         shown = tuple((name, self._shower.text(found[name], name)) for name in names[: self._most])

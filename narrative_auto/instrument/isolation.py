@@ -33,6 +33,7 @@ class Isolation:
         self._folders = tuple(dict.fromkeys([*folders, *python_path]))
         self._path = [folder for folder in sys.path if folder not in self._folders]
         self._threads: dict[int, tuple[set[str], dict[str, ModuleType]]] = {}
+        self._deeper: dict[int, int] = {}
         self._local_names: frozenset[str] | None = None
 
     @property
@@ -58,7 +59,13 @@ class Isolation:
         return PathFinder.find_spec(fullname, self._path)
 
     def __enter__(self) -> None:
-        """Begin: the program's modules that bear a library's name are put aside."""
+        """Begin: the program's modules that bear a library's name are put aside.
+
+        It may begin again within itself: in a `__del__` or a signal handler that comes in between.
+        """
+        if self.is_ours():
+            self._deeper[_thread.get_ident()] = self._deeper.get(_thread.get_ident(), 0) + 1
+            return
         aside = {}
         for name in self.local_names:
             module = sys.modules.get(name)
@@ -68,6 +75,11 @@ class Isolation:
 
     def __exit__(self, *_: object) -> None:
         """End: the program's modules are back, and ours make way for those that it has not imported yet."""
+        deeper = self._deeper.pop(_thread.get_ident(), 0)
+        if deeper:
+            if deeper > 1:
+                self._deeper[_thread.get_ident()] = deeper - 1
+            return
         before, aside = self._threads.pop(_thread.get_ident())
         self.make_way(before)
         for name in aside:

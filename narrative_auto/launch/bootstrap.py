@@ -96,6 +96,7 @@ class Run:
             look=(Sampler(self.recorder, self._restore_sites).look, bring_crumbs, self._take_in_libraries),
         )
         of_process.recorder, of_process.has_report = self.recorder, self._telling.reports
+        of_process.redact = chosen.redact
         self.keeping = Keeping(chosen, what, self.recorder)
         self.keeping.begin(self._narrator)
         self._narrator.tell_of_process()
@@ -139,7 +140,7 @@ class Run:
             self._libraries,
             self.engines.pass_over,
         )
-        if late:
+        if late or "threading" in sys.modules:
             self._libraries.take_in()
         self._may_claim = self.engines.rewriter is not None and not late
         self._script = ScriptHook(
@@ -160,7 +161,7 @@ class Run:
             os.register_at_fork(
                 before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._begin_child
             )
-        connect_crumbs(self.recorder.keep_crumb)
+        connect_crumbs(self.recorder.keep_crumb, of_process.redact)
         self._announce()
         self._make_way()
         self._cost += time.perf_counter() - self._started
@@ -252,6 +253,7 @@ class Run:
         self._left_plain.clear()
         self._pid = os.getpid()
         self._cost = -(self._finder.seconds + self._script.seconds)  # what the parent spent is not the child's
+        self._crashes.begin_child()
         self._narrator.begin_child(new_story_id())
         self.keeping.begin(self._narrator)
         guarded("announcing the story", self._announce)

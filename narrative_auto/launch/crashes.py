@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
 import time
 
 from narrative_auto import settings
 from narrative_auto.errors import guarded, say, shielded
+from narrative_auto.failures.values import name_of_type, undisturbed
 from narrative_auto.launch.program import current_folder
 
 TYPE_CHECKING = False
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from narrative_auto.stories.events import FailureOccurred
 
 MOST_REPORTS = 5
-"""Reports of failures that a process survives; more are counted."""
+"""Different failures that a process survives and that are reported; more are counted."""
 
 _QUIET = (SystemExit, KeyboardInterrupt, GeneratorExit)
 """What ends a thread or a task without being a failure."""
@@ -49,8 +51,8 @@ class Crashes:
         self._scope = scope
         self._isolation = isolation
         self._met: dict[tuple[str, str, int], int] = {}
-        self._reports = 0
-        self._is_busy = False
+        self._others = 0
+        self._inside: set[int] = set()
 
     # -- the failure that ends the program ----------------------------------------------------------------------
 
@@ -95,16 +97,19 @@ class Crashes:
         """Report the exception that has ended a thread, and that `threading` has told."""
         error = sys.exc_info()[1]
         if error is not None:
-            name = vars(thread).get("_name") if hasattr(thread, "__dict__") else None
-            self._survived(error, f"thread {name}" if isinstance(name, str) else "a thread")
+            self._survived(error, lambda: f"thread {vars(thread)['_name']}", "a thread")
 
     def left_loop(self, context: Any) -> None:
         """Report an exception that an event loop has told its exception handler of."""
         error = context.get("exception") if type(context) is dict else None
-        if isinstance(error, BaseException):
-            task = context.get("task") or context.get("future")
-            name = shielded("naming a task", lambda: task.get_name()) if hasattr(task, "get_name") else None  # noqa: PLW0108
-            self._survived(error, f"task {name}" if isinstance(name, str) else "the event loop")
+        if error is None or not issubclass(type(error), BaseException):
+            return
+
+        def named() -> str:
+            task = context.get("task")
+            return f"task {(task if task is not None else context['future']).get_name()}"
+
+        self._survived(error, named, "the event loop")
 
     def left_nowhere(self, error: BaseException, what: str) -> None:
         """Report an exception that nobody could be given: of a `__del__`, a callback.
@@ -113,16 +118,31 @@ class Crashes:
             error: the exception.
             what: in what it happened.
         """
-        self._survived(error, what)
+        self._survived(error, lambda: what, what)
 
-    def _survived(self, error: BaseException, where: str) -> None:
-        if self._is_busy or sys.is_finalizing() or issubclass(type(error), _QUIET):
+    def begin_child(self) -> None:
+        """In a child of fork: what the parent has met is its own."""
+        self._met.clear()
+        self._inside.clear()
+        self._others = 0
+
+    def _survived(self, error: BaseException, named: Callable[[], str], otherwise: str) -> None:
+        """Report an exception; nothing that it or the program's objects do gets out.
+
+        Args:
+            error: the exception.
+            named: says where nobody handled it, if it can.
+            otherwise: where, if it cannot.
+        """
+        thread = _thread.get_ident()
+        if thread in self._inside or sys.is_finalizing() or issubclass(type(error), _QUIET):
             return
-        self._is_busy = True  # what fails in our own work is no failure of the program's
+        self._inside.add(thread)  # what fails in our own work is no failure of the program's
         try:
-            shielded("reporting a failure", self._report_survived, error, where)
+            where = undisturbed(named)
+            shielded("reporting a failure", self._report_survived, error, where if type(where) is str else otherwise)
         finally:
-            self._is_busy = False
+            self._inside.discard(thread)
 
     def _report_survived(self, error: BaseException, where: str) -> None:
         telling = self._telling
@@ -132,11 +152,13 @@ class Crashes:
         while traceback is not None and traceback.tb_next is not None:
             traceback = traceback.tb_next
         code = traceback.tb_frame.f_code if traceback is not None else None
-        key = (type(error).__qualname__, code.co_filename if code else "", (traceback and traceback.tb_lineno) or 0)
-        self._met[key] = self._met.get(key, 0) + 1
-        if self._met[key] > 1 or self._reports >= MOST_REPORTS:
+        key = (name_of_type(type(error)), code.co_filename if code else "", (traceback and traceback.tb_lineno) or 0)
+        if key not in self._met and len(self._met) == MOST_REPORTS:
+            self._others += 1
             return
-        self._reports += 1
+        self._met[key] = self._met.get(key, 0) + 1
+        if self._met[key] > 1:
+            return
         crash, dump = self._collect(error, where)
         with self._isolation:
             from narrative_auto.crash.collect import to_event
@@ -151,6 +173,8 @@ class Crashes:
             if count > 1:
                 place = f" at {os.path.basename(filename)}:{line}" if filename else ""
                 lines.append(f"narrative: {kind}{place} went unhandled {count} times in all")
+        if self._others:
+            lines.append(f"narrative: {self._others} other failures went unhandled and were not reported")
         return lines
 
     # -- both ---------------------------------------------------------------------------------------------------
@@ -242,11 +266,14 @@ def _last_crumbs() -> list[Any]:
     return crumbs.memory.last() if crumbs is not None else []
 
 
-def connect_crumbs(keep: Callable[[str], object]) -> None:
-    """Let crumbs go into the black box, where somebody leaves them already."""
+def connect_crumbs(keep: Callable[[str], object], redact: tuple[str, ...]) -> None:
+    """Where somebody leaves crumbs already, let them go into the black box, without what is secret here."""
     memory = sys.modules.get("narrative_auto.crumbs.memory")
     if memory is not None:
         memory.memory.mirror = keep
+    wording = sys.modules.get("narrative_auto.crumbs.wording")
+    if wording is not None:
+        wording.use_names(redact)
 
 
 def bring_crumbs() -> None:

@@ -326,6 +326,7 @@ static void after_fork_in_child(void) {
     if (!box_in_child()) { /* the lanes are the parent's: we begin anew */
         current_lane = lanes_of_thread = spare_lanes = lanes_block = NULL;
         lanes_used = LANES_PER_BLOCK;
+        the_crumbs.slots = NULL;
         pthread_setspecific(thread_key, NULL);
         if (box_owner != NULL) {
             box_owner->lanes = NULL;

@@ -15,13 +15,15 @@ class OfProcess:
     Attributes:
         recorder: its recorder; None where it has none.
         has_report: whether a failure is reported on stderr, with the crumbs.
+        redact: parts of names whose values are secret here, beside those that always are.
     """
 
-    __slots__ = ("has_report", "recorder")
+    __slots__ = ("has_report", "recorder", "redact")
 
     def __init__(self) -> None:
         self.recorder: Recorder | None = None
         self.has_report: Callable[[], bool] = lambda: False
+        self.redact: tuple[str, ...] = ()
 
 
 of_process = OfProcess()

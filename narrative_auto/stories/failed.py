@@ -11,7 +11,7 @@ from narrative_auto.failures.config import effective_diagnostics_mode
 from narrative_auto.failures.redaction import MOST_CHARACTERS
 from narrative_auto.failures.shapes import REDACTED
 from narrative_auto.failures.summary import FailureSummary
-from narrative_auto.failures.values import clean, is_slow, name_of_type
+from narrative_auto.failures.values import clean, name_of_type, slow_errors
 from narrative_auto.stories.events import FailureOccurred
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def traceback_text(error: BaseException, redactor: Redactor, most: int | None) -
         redactor: takes secrets out.
         most: characters; None for as many as can be searched for secrets, `MOST_CHARACTERS`.
     """
-    format_whole = traceback.format_exception if not is_slow(error) else _format_frames
+    format_whole = traceback.format_exception if not slow_errors.has(type(error)) else _format_frames
     whole = attempted(lambda: "".join(format_whole(error))) or ""
     searched = redactor.text(_tail(whole, MOST_CHARACTERS))
     shown = clean(searched if most is None else _tail(searched, most)[-most:])

@@ -116,6 +116,8 @@ class Narrator:
         self._tell_open = None
         self._completed = self._folded = self._index = 0
         self._announced.clear()
+        self._expected.clear()
+        self.failed = False
         self.ticker.forget()
 
     # -- what is told while the program runs --------------------------------------------------------------------

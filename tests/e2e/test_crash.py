@@ -363,3 +363,14 @@ def test_where_the_tracer_was_lost_no_end_is_made_up(write: Write, program: str,
     assert done.status == status
     heading = next(line for line in done.err.splitlines() if "-- narrative -- " in line)
     assert f" {told} " in heading
+
+
+def test_objects_at_the_level_of_a_module_are_asked_nothing(write: Write) -> None:
+    """A lazy proxy may compute, or raise, when it is asked for its class."""
+    source = (
+        "class Lazy:\n    @property\n    def __class__(self): print('asked'); raise OSError\n"
+        "lazy = Lazy()\nraise ValueError('v')\n"
+    )
+    done, lines = crashed(write, source, NARRATIVE_FAILURE_DIAGNOSTICS="rich")
+    assert b"asked" not in done.out
+    assert any("lazy = <Lazy>" in line for line in lines)

@@ -188,12 +188,49 @@ def test_a_log_record_keeps_nothing_alive(write: Write) -> None:
     """What a record was made with goes when the program lets go of it."""
     source = (
         "import gc, logging, weakref\n"
-        "class Row: pass\n"
-        "def main():\n    row = Row(); gone = weakref.ref(row)\n    logging.warning('row %s', row)\n"
+        "from narrative_auto import context\n"
+        "class Row:\n    def __repr__(self): print('asked'); return 'row'\n"
+        "def main():\n    row = Row(); gone = weakref.ref(row)\n"
+        "    with context(row=row):\n        logging.warning('row %d', 1)\n    logging.warning('row', row)\n"
         "    del row; gc.collect(); print(gone() is None)\nmain()\n"
     )
     path = write("app.py", source)
-    assert narrative_run(sys.executable, "app.py", cwd=path.parent).out == b"True\n"
+    plain = run(sys.executable, "app.py", cwd=path.parent)
+    assert narrative_run(sys.executable, "app.py", cwd=path.parent).out == plain.out
+
+
+def test_names_that_are_secret_here(write: Write) -> None:
+    """`--redact` holds for crumbs, contexts and log records too."""
+    source = (
+        "import logging\nfrom narrative_auto import context, crumb\n"
+        "def main():\n    with context(iban='DE02120300000000202051'):\n"
+        "        crumb('pay', iban='DE02120300000000202051'); logging.warning('iban=%s', 'DE02120300000000202051')\n"
+        "    raise ValueError('no')\nmain()\n"
+    )
+    path = write("app.py", source)
+    done = narrative_run("--redact", "iban", sys.executable, "app.py", cwd=path.parent)
+    assert done.status == 1
+    assert "DE0212" not in done.err[done.err.index("-- narrative") :]
+    assert "DE0212" not in json.dumps(dump_of(path.parent)["crumbs"])
+
+
+def test_texts_that_are_hard_to_keep(write: Write, tmp_path: Path) -> None:
+    """Lone surrogates and separators are in no way of the others."""
+    if RECORDER == "pure":
+        pytest.skip("the recorder in Python has no black box")
+    source = (
+        "import logging, os, signal\nfrom narrative_auto import context, crumb\n"
+        "def main():\n    logging.warning('evil \\udcff')\n    crumb('ev \\udcff\\x1fname\\x1fpassword', value='\\x1e\\x1f')\n"
+        "    with context(**{'\\x1eodd': 'a\\x1fb'}):\n        crumb('last')\n    os.kill(os.getpid(), signal.SIGKILL)\nmain()\n"
+    )
+    path = write("app.py", source)
+    boxes = str(tmp_path / "boxes")
+    done = narrative_run("--black-box", boxes, sys.executable, "app.py", cwd=path.parent)
+    assert "failed and is off" not in done.err
+    shown = run(COMMANDS / "narrative", "recover", "--last", "--json", cwd=path.parent, NARRATIVE_BLACK_BOX=boxes)
+    crumbs = json.loads(shown.out)["crumbs"]
+    assert [one["event"] for one in crumbs if one["event"] != "log"] == ["ev \\udcff name password", "last"]
+    assert crumbs[-1]["context"] == {"odd": "a b"}
 
 
 @pytest.mark.skipif(RECORDER == "pure", reason="the recorder in Python has no black box")

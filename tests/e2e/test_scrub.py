@@ -202,3 +202,18 @@ def test_no_planted_secret_survives(form: str, tmp_path: Path) -> None:
     assert all(line in told for line in lines)
     for secret in secrets:
         assert not [piece for piece in pieces(secret) if piece in told]
+
+
+def test_a_pipe_as_output_stays_one(tmp_path: Path) -> None:
+    """What is no ordinary file is written to, not replaced."""
+    dump, pipe = tmp_path / "dump.txt", tmp_path / "pipe"
+    dump.write_text("password=hunter22hunter\n", "utf-8")
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        done = run(COMMANDS / "narrative", "scrub", str(dump), "--output", str(pipe), cwd=tmp_path)
+        assert done.status == 0
+        assert os.read(reader, 1000) == b"password=[redacted]\n"
+        assert pipe.is_fifo()
+    finally:
+        os.close(reader)

@@ -176,6 +176,50 @@ def test_the_same_failure_again_and_again(write: Write) -> None:
     assert len(dumps) == 1
 
 
+def test_several_at_the_same_moment(write: Write) -> None:
+    """Each is reported; beyond a bound they are counted."""
+    source = (
+        "import threading\n"
+        + "".join(f"def work{n}():\n    barrier.wait(); raise LookupError('{n}')\n" for n in range(8))
+        + "barrier = threading.Barrier(8)\n"
+        "def main():\n    threads = [threading.Thread(target=globals()[f'work{n}']) for n in range(8)]\n"
+        "    [one.start() for one in threads]; [one.join() for one in threads]\nmain()\n"
+    )
+    _, done, dumps = compared(write, source)
+    assert len(dumps) == 5
+    assert "narrative: 3 other failures went unhandled and were not reported" in done.err
+
+
+def test_a_child_of_fork(write: Write) -> None:
+    """Its failures are its own, and the parent's are not told twice."""
+    source = (
+        "import os, threading, warnings\nwarnings.simplefilter('ignore')\n"
+        "def work():\n    raise LookupError('same')\n"
+        "def fail():\n    t = threading.Thread(target=work); t.start(); t.join()\n"
+        "def main():\n    fail()\n    pid = os.fork()\n    if pid == 0:\n        fail(); return\n    os.waitpid(pid, 0)\nmain()\n"
+    )
+    _, done, dumps = compared(write, source)
+    assert len({one["story_id"] for one in dumps}) == len(dumps) == 2
+    assert done.err.count(" unhandled in thread ") == 1
+
+
+def test_objects_that_get_in_the_way(write: Write) -> None:
+    """What stands in a loop's context, and callbacks of the program's, is asked for nothing that it may refuse."""
+    source = (
+        "import asyncio, weakref\n"
+        "class Odd(asyncio.Future):\n    get_name = property(lambda s: 1 / 0)\n    def __bool__(s): raise OSError\n"
+        "class Callback:\n    def __getattr__(self, name): raise OSError(name)\n    def __call__(self, _): raise LookupError('in it')\n"
+        "class Thing: pass\n"
+        "async def main():\n    loop = asyncio.get_running_loop()\n"
+        "    loop.call_exception_handler({'message': 'm', 'exception': ValueError('v'), 'future': Odd(loop=loop)})\n"
+        "    thing = Thing(); keep = weakref.ref(thing, Callback()); del thing; print('fine')\nasyncio.run(main())\n"
+    )
+    _, done, dumps = compared(write, source)
+    assert done.out == b"fine\n"
+    assert [one["where"] for one in dumps] == ["the event loop", "the interpreter"]
+    assert "UnraisableHook" not in done.err
+
+
 def test_silent_children(write: Write) -> None:
     """A child process keeps its failures in the store, and says nothing."""
     path = write("child.py", IN_A_THREAD)
@@ -237,8 +281,9 @@ def test_ctrl_c(write: Write) -> None:
 def test_a_fatal_signal_beside_faulthandler(write: Write) -> None:
     """The user's faulthandler says what it would; nothing of ours is in between."""
     source = (
-        "import faulthandler, ctypes\nfaulthandler.enable()\n"
-        "def boom():\n    ctypes.string_at(0)\ndef main():\n    boom()\nmain()\n"
+        "import faulthandler, ctypes, time\nfaulthandler.enable()\n"
+        "def boom():\n    ctypes.string_at(0)\n"
+        "def main():\n    time.sleep(0.1)  # faulthandler gives up where a thread begins at this moment\n    boom()\nmain()\n"
     )
     path = write("app.py", source)
     plain = run(sys.executable, "app.py", cwd=path.parent)
