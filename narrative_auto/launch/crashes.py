@@ -9,7 +9,6 @@ import time
 
 from narrative_auto import settings
 from narrative_auto.errors import guarded, say, shielded
-from narrative_auto.failures.values import name_of_type, undisturbed
 from narrative_auto.launch.program import current_folder
 
 TYPE_CHECKING = False
@@ -139,12 +138,15 @@ class Crashes:
             return
         self._inside.add(thread)  # what fails in our own work is no failure of the program's
         try:
-            where = undisturbed(named)
-            shielded("reporting a failure", self._report_survived, error, where if type(where) is str else otherwise)
+            shielded("reporting a failure", self._report_survived, error, named, otherwise)
         finally:
             self._inside.discard(thread)
 
-    def _report_survived(self, error: BaseException, where: str) -> None:
+    def _report_survived(self, error: BaseException, named: Callable[[], str], otherwise: str) -> None:
+        with self._isolation:
+            from narrative_auto.failures.values import name_of_type, undisturbed
+
+        where = undisturbed(named)
         telling = self._telling
         narrator = telling.narrator
         assert narrator is not None
@@ -159,7 +161,7 @@ class Crashes:
         self._met[key] = self._met.get(key, 0) + 1
         if self._met[key] > 1:
             return
-        crash, dump = self._collect(error, where)
+        crash, dump = self._collect(error, where if type(where) is str else otherwise)
         with self._isolation:
             from narrative_auto.crash.collect import to_event
 
