@@ -64,9 +64,14 @@ def _make(folder: str) -> str:
     return ""
 
 
-def create_private(path: str) -> int:
-    """Open a file for writing that only its owner can read, emptied if it exists; return its descriptor."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+def create_private(path: str, *, is_new: bool = False) -> int:
+    """Open a file for writing that only its owner can read, emptied if it exists; return its descriptor.
+
+    Raises:
+        FileExistsError: it exists, and is to be new.
+    """
+    how = os.O_EXCL if is_new else os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
 
 
 def find_upwards(start: str) -> str | None:

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from narrative_auto import store_folder
-from narrative_auto.page import Line, columns, counted, cut, duration, printable, rule, thousands
+from narrative_auto.crash.report import analysis_lines
+from narrative_auto.page import Line, columns, counted, cut, duration, printable, relative, rule, thousands
 from narrative_auto.renderers.left_behind import OUTCOME
 from narrative_auto.renderers.stored import StoredStories, StoredStory
 from narrative_auto.renderers.tree import tree_lines
@@ -104,9 +105,10 @@ def story_lines(store: StoredStories, prefix: str, width: int) -> list[Line]:
         ("child of", story.parent_story_id[:6]),
     )
     lines += [[(f"{name:<9}", "dim"), (printable(text), "")] for name, text in facts if text]
-    failure = store.failure(story)
-    if failure is not None:
-        lines += failure_lines(failure)
+    for failure in store.failures(story):
+        lines += failure_lines(failure, width)
+    here = os.getcwd()
+    lines += [[("dump    ", "dim"), (relative(path, here), "")] for path in store.dumps(story)]
     totals = store.totals(story)
     lines.append([("", "")])
     if totals:
@@ -132,8 +134,8 @@ def story_lines(store: StoredStories, prefix: str, width: int) -> list[Line]:
     return lines
 
 
-def failure_lines(failure: StoredFailure) -> list[Line]:
-    """Return a stored failure: error, chain, place, source, path."""
+def failure_lines(failure: StoredFailure, width: int) -> list[Line]:
+    """Return a stored failure: error, chain, place, source, path, what a language model made of it."""
     lines: list[Line] = [[("", "")], [(f"{failure.error_type}: {printable(failure.error_message)}", "bold red")]]
     lines += [[(f"  {printable(link)}", "red")] for link in failure.exception_chain]
     if failure.filename:
@@ -141,4 +143,4 @@ def failure_lines(failure: StoredFailure) -> list[Line]:
     lines += [[(line.rstrip(), "")] for line in failure.source_snippet.splitlines() if columns(line)]
     if failure.stage_timeline:
         lines.append([("path    ", "dim"), (printable(failure.stage_timeline), "")])
-    return lines
+    return lines + (analysis_lines(failure.llm_analysis, width) if failure.llm_analysis else [])

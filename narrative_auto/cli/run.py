@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C before the command has begun ends us as it would end it
+
 import sys
 from typing import Annotated
 
@@ -15,9 +19,6 @@ from narrative_auto.errors import CommandError, SettingError
 from narrative_auto.launch import runner
 
 PROGRAM = "narrative-run"
-
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C before the command has begun ends us as it would end it
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 

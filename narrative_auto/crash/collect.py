@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from narrative_auto.failures.config import effective_diagnostics_mode
 from narrative_auto.failures.extract import Failure, codes_to_place, extract_failure
 from narrative_auto.failures.values import clean
 from narrative_auto.recorder.layout import RESUME, RETURN, START, TRANSITIONS, UNWIND, YIELD
@@ -126,7 +127,7 @@ def collect(
     is_application: Callable[[str], bool],
     redactor: Redactor,
     config: FailureDiagnosticsConfig,
-    variables: Variables | None = None,
+    variables: Variables,
     where: str = "",
     crumbs: Sequence[Crumb] = (),
 ) -> Crash:
@@ -140,7 +141,7 @@ def collect(
         is_application: whether a source file is application code.
         redactor: takes secrets out of every text.
         config: how much is said.
-        variables: shows local variables; None for none.
+        variables: shows local variables; in lean mode they are looked at for secrets alone.
         where: the thread or the task in which nobody handled it; "" where it ends the program.
         crumbs: oldest first.
     """
@@ -151,6 +152,9 @@ def collect(
         variables=variables,
         context_lines=config.snippet_context_lines,
     )
+    mode = effective_diagnostics_mode(config)
+    if mode != "rich":
+        failure = replace(failure, variables=())
     sites = [site for site in map(recorder.sites.of, codes_to_place(error)) if site is not None and not site.released]
     path, failed_at = _path(recorder, error, sites, now)
     lane = recorder.current_lane()
@@ -178,7 +182,7 @@ def collect(
             for one in crumbs
         ),
         where=redactor.text(clean(where)),
-        diagnostics_mode="lean" if variables is None else "rich",
+        diagnostics_mode=mode,
         traceback_text=text,
         traceback_truncated=was_cut,
         command=tuple(map(clean, redactor.arguments(sys.orig_argv))),

@@ -36,14 +36,21 @@ def write_dump(crash: Crash, folder: str) -> str:
     crashes = os.path.join(folder, store_folder.CRASHES)
     _forget_old(crashes)
     content = orjson.dumps({"format": FORMAT, **_encodable(asdict(crash))}, option=orjson.OPT_INDENT_2, default=str)
-    for number in range(1, KEPT_DUMPS):  # a process may survive some failures before the one that ends it
-        path = os.path.join(crashes, f"{crash.story_id[:6]}{f'-{number}' if number > 1 else ''}.json")
-        if not os.path.exists(path):
-            break
-    descriptor = store_folder.create_private(path)
+    descriptor, path = _new_file(crashes, crash.story_id[:6])
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
     return path
+
+
+def _new_file(crashes: str, name: str) -> tuple[int, str]:
+    """Open the first file of a name that is free: a process may survive failures, several at the same moment."""
+    for number in range(1, KEPT_DUMPS + 1):
+        path = os.path.join(crashes, f"{name}{f'-{number}' if number > 1 else ''}.json")
+        try:
+            return store_folder.create_private(path, is_new=True), path
+        except FileExistsError:
+            continue
+    raise FileExistsError(f"{crashes} is full of dumps of {name}")
 
 
 def _encodable(value: Any) -> Any:

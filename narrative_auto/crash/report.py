@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 MOST_CRUMBS = 8
 """Crumbs that are shown; the dump has all."""
 
+_HINT = re.compile(r"\. Did you (?:mean: '[^']{1,100}'|forget to import '[^']{1,100}')\?\Z")
 _MOST_CHAIN = 6
 _MOST_MESSAGE_LINES = 4
 
@@ -37,11 +39,14 @@ def report_lines(crash: Crash, width: int, here: str, dump: str, more: str) -> l
     room = max(12, width - columns(crash.story_name) - 40)
     heading = ["narrative", printable(crash.story_name), cut(printable(where), room), duration(crash.seconds)]
     lines = [rule(heading, width, "bold red")]
-    lines += _error_lines(failure.error_type, failure.error_message, "", width)
+    lines += _error_lines(failure.error_type, failure.error_message + _hint(crash), "", width)
     for link in failure.chain[:_MOST_CHAIN]:
         lines += _error_lines(link.error_type, link.message, f"  {link.relation_words} ", width)
-    for member, lead in zip(failure.members, _leads(failure.members), strict=True):
-        lines += _error_lines(member.error_type, member.message, lead, width)
+    for index, lead in enumerate(_leads(failure.members)):
+        member = failure.members[index]
+        is_group = any(one.depth > member.depth for one in failure.members[index + 1 : index + 2])
+        place = "" if is_group else _place_of(member, here)
+        lines += _error_lines(member.error_type, member.message, lead, width, place)
     if failure.members_left_out:
         lines.append([(f"  and {failure.members_left_out} more", "")])
     for note in failure.notes[:_MOST_CHAIN]:
@@ -76,16 +81,34 @@ def interrupted_line(crash: Crash, here: str) -> Line:
     return [(f"narrative: interrupted{within}{at} after {duration(crash.seconds)}", "")]
 
 
-def _error_lines(error_type: str, message: str, lead: str, width: int) -> list[Line]:
-    """Return an error as Python words it; a long message in a few lines."""
+def _hint(crash: Crash) -> str:
+    """Return what Python itself suggests behind the message, "Did you mean: …?"; "" for nothing."""
+    last = crash.traceback_text.rstrip().rpartition("\n")[2]
+    found = _HINT.search(last)
+    return found.group() if found is not None and found.group() not in crash.failure.error_message else ""
+
+
+def _place_of(member: LinkedError, here: str) -> str:
+    """Return where a member of a group was raised, if that is in the application."""
+    place = member.place
+    if place is None or not place.is_application:
+        return ""
+    return f"  ({relative(place.filename, here)}:{place.lineno} in {printable(place.function)})"
+
+
+def _error_lines(error_type: str, message: str, lead: str, width: int, place: str = "") -> list[Line]:
+    """Return an error as Python words it; a long message in a few lines, the first and the last ones."""
     texts = message.splitlines() or [""]
     error_type = error_type.rpartition(".")[2]  # Python's own traceback above has the whole name
     first = f"{lead}{error_type}: {printable(texts[0])}" if texts[0] else f"{lead}{error_type}"
     style = "" if lead else "bold red"
-    rest = [f"{' ' * len(lead)}  {printable(text)}" for text in texts[1:_MOST_MESSAGE_LINES]]
-    if len(texts) > _MOST_MESSAGE_LINES:
-        rest.append(f"{' ' * len(lead)}  and {len(texts) - _MOST_MESSAGE_LINES} more lines")
-    indent = " " * (len(lead) + 2)
+    first += place
+    below = lead.replace("├─", "│ ").replace("└─", "  ") if lead.rstrip().endswith("─") else " " * len(lead)
+    shown = texts[1:]
+    if len(texts) > _MOST_MESSAGE_LINES + 1:  # the end says more: it is where a traceback in a message leads to
+        shown = [f"… {len(texts) - _MOST_MESSAGE_LINES} more lines …", *texts[1 - _MOST_MESSAGE_LINES :]]
+    rest = [f"{below}  {printable(text)}" for text in shown]
+    indent = f"{below}  "
     wrapped = []
     for text in [first, *rest]:
         wrapped += textwrap.wrap(

@@ -129,6 +129,8 @@ class Shower:
                 if kind is str:
                     self._redactor.learn(value)
                 return REDACTED
+        elif kind in {tuple, list} and name.lower().endswith("auth"):  # a user and a password, as requests wants them
+            return REDACTED
         elif kind is str and is_weak(name) and is_secret_by_value(name, value):
             self._redactor.learn(value)
             return REDACTED
@@ -205,7 +207,8 @@ class Shower:
         elif type(name) is _Field:
             lead, plain = f"{name}=", str(name)
         else:
-            lead, plain = f"{self._walk(name, depth, around)}: ", name if type(name) is str else ""
+            lead = f"{self._walk(name, depth, around)}: "
+            plain = name if type(name) is str else name.decode("latin-1") if type(name) is bytes else ""
         return lead + self._under(plain, member, depth, around)
 
     def _named_type(self, value: Any, kind: type, depth: int, around: tuple[int, ...]) -> str:

@@ -88,8 +88,9 @@ class Variables:
         )
 
     def _own_text(self, value: Any) -> str | None:
-        name = name_of_type(type(value))
-        if not any(fnmatchcase(name, pattern) for pattern in self._allowed):
+        kind = type(value)
+        names = (name_of_type(kind), f"__main__.{name_of_type(kind)}" if kind.__module__ == "__main__" else "")
+        if not any(fnmatchcase(name, pattern) for pattern in self._allowed for name in names):
             return None
         return within(_OWN_SECONDS, repr, value)
 

@@ -8,17 +8,26 @@ from __future__ import annotations
 
 from narrative_auto.recorder.layout import RETURN, START
 
-LOGS, WARNS, STARTS_PROCESS, LEFT_LOOP, LEFT_THREAD = (
+LOGS, WARNS, STARTS_PROCESS, LEFT_LOOP, LEFT_THREAD, LEFT_REQUEST = (
     "logs",
     "warns",
     "starts a process",
     "tells of an exception in a loop",
     "tells of an exception in a thread",
+    "tells of an exception in a request",
 )
 """What a function does with its argument: a log record, a warning message, a command line; the context of an event
-loop's exception handler, the thread that an exception has ended: once that was told."""
+loop's exception handler, the thread that an exception has ended, the address that a request came from: once that was
+told."""
 
-TRANSITIONS = {LOGS: START, WARNS: START, STARTS_PROCESS: START, LEFT_LOOP: RETURN, LEFT_THREAD: RETURN}
+TRANSITIONS = {
+    LOGS: START,
+    WARNS: START,
+    STARTS_PROCESS: START,
+    LEFT_LOOP: RETURN,
+    LEFT_THREAD: RETURN,
+    LEFT_REQUEST: RETURN,
+}
 
 EVENTS: dict[str, dict[str, tuple[str, str]]] = {
     "logging": {"Logger.callHandlers": (LOGS, "record")},
@@ -26,6 +35,7 @@ EVENTS: dict[str, dict[str, tuple[str, str]]] = {
     "_py_warnings": {"_showwarnmsg": (WARNS, "msg")},
     "subprocess": {"Popen._execute_child": (STARTS_PROCESS, "args")},
     "asyncio.base_events": {"BaseEventLoop.call_exception_handler": (LEFT_LOOP, "context")},
+    "socketserver": {"BaseServer.handle_error": (LEFT_REQUEST, "client_address")},
     "threading": {"_make_invoke_excepthook.<locals>.invoke_excepthook": (LEFT_THREAD, "thread")},
 }
 """{module: {qualified name of a function: (what it does, the argument that it does it with)}}."""

@@ -230,7 +230,7 @@ class Run:
 
     def _before_fork(self) -> None:
         try:
-            guarded("preparing workers", self.keeping.end_workers_well, self._end)
+            guarded("preparing workers", self.keeping.end_workers_well, self._end_worker)
             guarded("preparing a fork", self._narrator.before_fork)
         finally:
             self.recorder.before_fork()
@@ -257,6 +257,15 @@ class Run:
         self._narrator.begin_child(new_story_id())
         self.keeping.begin(self._narrator)
         guarded("announcing the story", self._announce)
+
+    def _end_worker(self) -> None:
+        """Tell the end of a worker of `multiprocessing`; it comes while an exception is on its way, if there is one."""
+        error = sys.exc_info()[1]
+        if isinstance(error, SystemExit):
+            self._watch.left(id(error), type(error), error)
+        elif error is not None and not self._ended:
+            self._crash.meet_late(error)
+        self._end()
 
     def _end(self) -> None:
         """Tell the end of the story; the last of the program's exit handlers."""

@@ -98,6 +98,12 @@ class Crashes:
         if error is not None:
             self._survived(error, lambda: f"thread {vars(thread)['_name']}", "a thread")
 
+    def left_request(self, _: Any) -> None:
+        """Report the exception of a request that `socketserver` has told."""
+        error = sys.exc_info()[1]
+        if error is not None:
+            self._survived(error, lambda: "a request", "a request")
+
     def left_loop(self, context: Any) -> None:
         """Report an exception that an event loop has told its exception handler of."""
         error = context.get("exception") if type(context) is dict else None
@@ -189,12 +195,10 @@ class Crashes:
         with self._isolation:
             from narrative_auto.crash.collect import collect
             from narrative_auto.crash.dump import write_dump
-            from narrative_auto.failures.config import effective_diagnostics_mode
             from narrative_auto.failures.variables import Variables
 
             config = self.diagnostics()
             redactor = telling.redactor().remembering()
-            is_rich = effective_diagnostics_mode(config) == "rich"
             crash = collect(
                 error,
                 recorder=self._recorder,
@@ -205,7 +209,7 @@ class Crashes:
                 is_application=self._is_application,
                 redactor=redactor,
                 config=config,
-                variables=Variables(redactor, config, self._settings.repr) if is_rich else None,
+                variables=Variables(redactor, config, self._settings.repr),
                 where=where,
                 crumbs=_last_crumbs(),
             )

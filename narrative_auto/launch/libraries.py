@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from narrative_auto.instrument.foreign import COMPILES, LOADS_MODULE, PICKLES, READS_CODE, Watch
-from narrative_auto.instrument.library_events import LEFT_LOOP, LEFT_THREAD, LOGS, STARTS_PROCESS, WARNS
+from narrative_auto.instrument.library_events import LEFT_LOOP, LEFT_REQUEST, LEFT_THREAD, LOGS, STARTS_PROCESS, WARNS
 from narrative_auto.instrument.originals import restore, restore_all
 
 TYPE_CHECKING = False
@@ -39,7 +39,11 @@ def watch_libraries(
         STARTS_PROCESS: witness.process,
     }
     if crashes is not None:
-        act |= {LEFT_LOOP: crashes.left_loop, LEFT_THREAD: crashes.left_thread}
+        act |= {
+            LEFT_LOOP: crashes.left_loop,
+            LEFT_THREAD: crashes.left_thread,
+            LEFT_REQUEST: crashes.left_request,
+        }
     if engines.rewriter is not None:
         act |= {
             READS_CODE: restore,

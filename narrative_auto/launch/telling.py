@@ -191,7 +191,7 @@ class Telling:
             return None
         folder = self.store_folder()
         if folder:
-            analyzer = RateLimited(analyzer, folder, timeout_seconds=_ANALYSIS_SECONDS)
+            analyzer = RateLimited(analyzer, folder, timeout_seconds=_ANALYSIS_SECONDS + 1)
         if self.tell != "nothing":
             self.tell_line(f"narrative: asking {name} why, {_ANALYSIS_SECONDS:.0f} s at most, Ctrl-C to leave it")
         return shielded("analyzing the failure", lambda: analyzer.analyze_failure(**question_of(event)))

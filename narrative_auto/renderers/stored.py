@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import sqlite3
@@ -10,6 +11,7 @@ from typing import Any
 
 from narrative_auto.errors import StoreError
 from narrative_auto.failures.values import clean
+from narrative_auto.store_folder import CRASHES
 from narrative_auto.stories.events import StageTotal
 
 
@@ -58,6 +60,7 @@ class StoredFailure:
     source_snippet: str
     traceback_text: str
     stage_timeline: str
+    llm_analysis: str
 
 
 _COLUMNS = (
@@ -148,20 +151,26 @@ class StoredStories:
             totals.append(StageTotal(*values))
         return totals
 
-    def failure(self, story: StoredStory) -> StoredFailure | None:
-        """Return a story's failure, None if it has none."""
+    def failures(self, story: StoredStory) -> list[StoredFailure]:
+        """Return a story's failures, in their order: those that it survived, and the one that ended it."""
         rows = self._query(
             "SELECT coalesce(stage_name,''), coalesce(error_type,''), coalesce(error_message,''),"
             " coalesce(filename,''), coalesce(lineno,0), coalesce(function,''), coalesce(exception_chain,'[]'),"
-            " coalesce(source_snippet,''), coalesce(traceback_text,''), coalesce(stage_timeline,'')"
-            " FROM failures WHERE story_id=? ORDER BY rowid DESC LIMIT 1",
+            " coalesce(source_snippet,''), coalesce(traceback_text,''), coalesce(stage_timeline,''),"
+            " coalesce(llm_analysis,'') FROM failures WHERE story_id=? ORDER BY rowid",
             (story.story_id,),
         )
-        if not rows:
-            return None
-        values = list(rows[0])
-        values[6] = tuple(self._loads(values[6]))
-        return StoredFailure(*values)
+        failures = []
+        for row in rows:
+            values = list(row)
+            values[6] = tuple(self._loads(values[6]))
+            failures.append(StoredFailure(*values))
+        return failures
+
+    def dumps(self, story: StoredStory) -> list[str]:
+        """Return the paths of a story's crash dumps that are still there, in their order."""
+        pattern = os.path.join(glob.escape(os.path.dirname(self._path)), CRASHES, f"{story.story_id[:6]}*.json")
+        return sorted(glob.glob(pattern), key=lambda path: (len(path), path))
 
     def left_plain(self, story: StoredStory) -> list[tuple[str, str, str]]:
         """Return what was not instrumented although it was wanted: (module, function or "", reason)."""

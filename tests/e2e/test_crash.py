@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Done, narrative_run, run
+from tests.conftest import COMMANDS, Done, narrative_run, run
 
 Write = Callable[[str, str], Path]
 
@@ -374,3 +374,38 @@ def test_objects_at_the_level_of_a_module_are_asked_nothing(write: Write) -> Non
     done, lines = crashed(write, source, NARRATIVE_FAILURE_DIAGNOSTICS="rich")
     assert b"asked" not in done.out
     assert any("lazy = <Lazy>" in line for line in lines)
+
+
+def test_what_python_suggests(write: Write) -> None:
+    """It is the most useful part of some messages."""
+    _, lines = crashed(write, "def main():\n    rows = []\n    rows.appendd(1)\nmain()\n")
+    told = " ".join(line.strip() for line in lines[1:3])
+    assert told.startswith("AttributeError: 'list' object has no attribute 'appendd'. Did you mean: 'append'?")
+
+
+def test_secrets_that_only_a_variable_gives_away(write: Write) -> None:
+    """Variables are looked at for secrets also where they are not shown."""
+    source = "def login(password):\n    raise ValueError('no')\nlogin('tr0ub4dor-x9')\n"
+    folder = write("app.py", source).parent
+    done = narrative_run(sys.executable, "app.py", cwd=folder, NARRATIVE_FAILURE_DIAGNOSTICS="lean")
+    assert done.status == 1
+    (dump,) = (folder / ".narrative" / "crashes").iterdir()
+    text = dump.read_text("utf-8")
+    assert "tr0ub4dor" not in text
+    assert json.loads(text)["failure"]["variables"] == []
+
+
+def test_the_store_shows_what_the_report_said(write: Write) -> None:
+    """`narrative story` has each failure, and where the dumps are."""
+    source = (
+        "import threading\ndef work():\n    raise KeyError('first')\n"
+        "def main():\n    t = threading.Thread(target=work); t.start(); t.join()\n    raise ValueError('second')\nmain()\n"
+    )
+    folder = write("app.py", source).parent
+    narrative_run(sys.executable, "app.py", cwd=folder)
+    dumps = sorted((folder / ".narrative" / "crashes").iterdir(), key=lambda path: len(path.name))
+    shown = run(COMMANDS / "narrative", "story", dumps[0].stem, cwd=folder).out.decode()
+    assert shown.index("KeyError: 'first'") < shown.index("ValueError: second")
+    assert [line.split()[1] for line in shown.splitlines() if line.startswith("dump ")] == [
+        f".narrative/crashes/{path.name}" for path in dumps
+    ]

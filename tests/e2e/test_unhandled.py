@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import LAUNCHER, Done, clean_environment, narrative_run, run
+from tests.conftest import COMMANDS, LAUNCHER, Done, clean_environment, narrative_run, run
 
 Write = Callable[[str, str], Path]
 
@@ -132,8 +132,8 @@ def test_a_task_group(write: Write) -> None:
     assert report[1] == "ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)"
     assert report[2:5] == [
         "  └─ ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)",
-        "     ├─ ValueError: job 1",
-        "     └─ ValueError: job 2",
+        "     ├─ ValueError: job 1  (app.py:3 in job)",
+        "     └─ ValueError: job 2  (app.py:3 in job)",
     ]
     members = dumps[0]["failure"]["members"]
     assert [(one["depth"], one["place"] and one["place"]["lineno"]) for one in members] == [(1, 5), (2, 3), (2, 3)]
@@ -218,6 +218,39 @@ def test_objects_that_get_in_the_way(write: Write) -> None:
     assert done.out == b"fine\n"
     assert [one["where"] for one in dumps] == ["the event loop", "the interpreter"]
     assert "UnraisableHook" not in done.err
+
+
+def test_a_request(write: Write) -> None:
+    """What `socketserver` tells of a handler is reported; the server goes on."""
+    source = (
+        "import http.server, threading, urllib.request, urllib.error\n"
+        "class Handler(http.server.BaseHTTPRequestHandler):\n    def do_GET(self):\n        raise LookupError('no page')\n"
+        "def main():\n    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)\n"
+        "    threading.Thread(target=server.serve_forever, daemon=True).start()\n"
+        "    for _ in range(3):\n        try:\n            urllib.request.urlopen(f'http://127.0.0.1:{server.server_port}/')\n"
+        "        except OSError: pass\n    server.shutdown(); server.server_close(); print('goes on')\nmain()\n"
+    )
+    _, done, dumps = compared(write, source, no_proxy="*")
+    assert " unhandled in a request -- " in report_of(done)[0]
+    assert [one["failed_in"] for one in dumps] == ["Handler.do_GET"]
+    assert "went unhandled 3 times in all" in done.err
+
+
+@pytest.mark.parametrize(("end", "outcome"), [("1 / 0", "failed"), ("sys.exit(3)", "exit status 3"), ("pass", "ok")])
+def test_a_forked_worker(end: str, outcome: str, write: Write) -> None:
+    """The store says how it ended, and has its failure."""
+    source = (
+        "import multiprocessing, sys, warnings\nwarnings.simplefilter('ignore')\n"
+        f"def work():\n    {end}\n"
+        "def main():\n    p = multiprocessing.get_context('fork').Process(target=work); p.start(); p.join()\n"
+        "    print(p.exitcode)\nmain()\n"
+    )
+    _, done, dumps = compared(write, source)
+    listed = run(COMMANDS / "narrative", "stories", cwd=write("x", "").parent).out.decode().splitlines()
+    child = next(line for line in listed if "child of" in line)
+    assert f" {outcome} " in child
+    assert len(dumps) == (outcome == "failed")
+    assert "unhandled" not in done.err
 
 
 def test_silent_children(write: Write) -> None:
