@@ -94,7 +94,7 @@ SURROUNDINGS = {
     "stderr is gone": "import sys\ndef f():\n    sys.stderr = None\n    raise ValueError\ndef main(): f()\nmain()\n",
     "stdout is closed": "import sys\ndef f():\n    sys.stdout.close()\n    raise ValueError('v')\ndef main(): f()\nmain()\n",
     "linecache is not itself": "import linecache\nlinecache.getlines = linecache.checkcache = linecache.getline = None\ndef f(): raise ValueError('v')\ndef main(): f()\nmain()\n",
-    "builtins are not themselves": "import builtins\ndef f():\n    builtins.print = builtins.input = builtins.round = None\n    raise ValueError('v')\ndef main(): f()\nmain()\n",
+    "builtins are not themselves": "import builtins\ndef f():\n    builtins.print = builtins.input = None\n    raise ValueError('v')\ndef main(): f()\nmain()\n",
     "time is not itself": "import time\ndef f():\n    time.time_ns = time.time = lambda: 0\n    raise ValueError('v')\ndef main(): f()\nmain()\n",
     "os._exit in a hook": "import os, sys\nold = sys.excepthook\nsys.excepthook = lambda *a: (old(*a), sys.stderr.flush(), os._exit(7))\ndef main(): raise ValueError('v')\nmain()\n",
     "a hook that raises": "import sys\ndef hook(*a): raise OSError('hook')\nsys.excepthook = hook\ndef main(): raise ValueError('v')\nmain()\n",

@@ -376,6 +376,7 @@ def test_objects_at_the_level_of_a_module_are_asked_nothing(write: Write) -> Non
     assert any("lazy = <Lazy>" in line for line in lines)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="before CPython 3.12 only the interpreter itself suggests")
 def test_what_python_suggests(write: Write) -> None:
     """It is the most useful part of some messages."""
     _, lines = crashed(write, "def main():\n    rows = []\n    rows.appendd(1)\nmain()\n")
