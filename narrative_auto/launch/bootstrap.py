@@ -259,12 +259,18 @@ class Run:
         guarded("announcing the story", self._announce)
 
     def _end_worker(self) -> None:
-        """Tell the end of a worker of `multiprocessing`; it comes while an exception is on its way, if there is one."""
+        """Tell the end of a worker of `multiprocessing`.
+
+        Up to some version of CPython 3.12 it comes while an exception is on its way, if there is one; later ones have
+        told it by then, and what is left is the exit status.
+        """
         error = sys.exc_info()[1]
         if isinstance(error, SystemExit):
             self._watch.left(id(error), type(error), error)
         elif error is not None and not self._ended:
             self._crash.meet_late(error)
+        elif not self._watch.status:
+            self._watch.status = programs.status_of_worker()
         self._end()
 
     def _end(self) -> None:

@@ -7,6 +7,10 @@ import sys
 
 from narrative_auto.settings import project_root
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
 SCRIPT, MODULE, CONSOLE_SCRIPT, COMMAND, SPAWNED, OTHER = "script", "module", "console script", "-c", "spawned", "other"
 
 _OPTIONS_WITH_VALUE = frozenset("WX")
@@ -153,3 +157,17 @@ def current_folder() -> str:
         return os.getcwd()
     except OSError:  # it was removed
         return os.sep
+
+
+def status_of_worker() -> int | None:
+    """Return the exit status with which `multiprocessing` is ending this forked worker; None where it does not say."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - it is in a variable of the function that forked
+    while frame is not None:
+        if "multiprocessing" in frame.f_code.co_filename:
+            if frame.f_code.co_name == "_launch":
+                status = frame.f_locals.get("code")
+                return status & 0xFF if type(status) is int else None
+            if frame.f_code.co_name == "_bootstrap":
+                return None  # it has not come to its end
+        frame = frame.f_back
+    return None
