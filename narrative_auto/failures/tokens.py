@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Only words as long as these are looked at: no shape below is shorter than the first, and prose has few of them. The
 # lengths hold for the fast path of `redaction` too.
-_LONG_WORD = lazily(r"[A-Za-z0-9_.~+/=:@%$-]{15,}+")
+_LONG_WORD = lazily(r"[A-Za-z0-9_.~+/=:@%$|-]{15,}+")
 
 # Every repetition below is possessive or has an upper bound, so that no text makes a search worse than linear (times
 # the bound).
@@ -25,6 +25,7 @@ _DISTINCT = lazily(
     | xox[a-z](?:\.xox[a-z])?- [A-Za-z0-9-]{10,255}+ | x(?:app|wfp)- [A-Za-z0-9-]{20,255}+  # Slack
     | AIza [\w-]{30,255}+ | GOCSPX- [\w-]{20,255}+                         # Google
     | pypi- [\w-]{50,2000}+                                                # PyPI
+    | GR1348941 [\w-]{20,60}+                                              # GitLab's older runners
     | AGE-SECRET-KEY-1 [A-Z0-9]{20,255}+                                   # age
     | hooks\.slack\.com/(?:services|workflows|triggers)/ [\w/]{20,255}+
     | discord(?:app)?\.com/api/(?:v[0-9]{1,2}/)?webhooks/ [0-9]{10,30}/ [\w-]{20,255}+
@@ -56,7 +57,7 @@ _AT_START_OF_WORD = rf"""
     | ya29\. [\w-]{{20,2000}}+ | 1//0 [\w-]{{30,255}}+                     # Google OAuth
     | (?:hf|api_org)_ [A-Za-z0-9]{{30,255}}+                               # Hugging Face
     | npm_ [A-Za-z0-9]{{30,255}}+ | rubygems_ [a-f0-9]{{48}} | dckr_[op]at_ [\w-]{{20,255}}+       # registries
-    | CLOJARS_ [a-z0-9]{{60}} | AKCp [A-Za-z0-9]{{66,80}}+ | cmVmdGtu [A-Za-z0-9]{{56}}
+    | CLOJARS_ [a-z0-9]{{60}} | AKCp [A-Za-z0-9]{{66,80}}+ | cmVmd [A-Za-z0-9]{{59}}
     | dapi [a-f0-9]{{32}} (?:-[0-9])?                                      # Databricks
     | do[opr]_v1_ [a-f0-9]{{40,255}}+                                      # DigitalOcean
     | lin_(?:api|oauth)_ [A-Za-z0-9]{{30,255}}+                            # Linear
@@ -93,6 +94,17 @@ _AT_START_OF_WORD = rf"""
     | lsv2_(?:pt|sk)_ [a-f0-9_]{{32,60}}+
     | AQVN [\w-]{{35,38}} | PMAT- [A-Z0-9]{{26}} | p8e- [A-Za-z0-9]{{32}} | HRKU- [\w-]{{36,80}}+
     | (?:sdk|mob)- [a-f0-9]{{8}}-[a-f0-9]{{4}}-[a-f0-9]{{4}}-[a-f0-9]{{4}}-[a-f0-9]{{12}}          # LaunchDarkly
+    | A3-[A-Z0-9]{{6}}- (?:[A-Z0-9]{{11}} | [A-Z0-9]{{6}}-[A-Z0-9]{{5}}) (?:-[A-Z0-9]{{5}}){{2,3}}  # 1Password
+    | 4b1d [A-Za-z0-9]{{38}} (?![A-Za-z0-9])                                # ClickHouse
+    | (?:sc|ext|scauth|authress)_ [a-z0-9]{{5,30}} \.[a-z0-9]{{4,6}}\.acc[_-] [a-z0-9-]{{10,32}} \. [\w+/=-]{{30,120}}+
+    | [0-9]{{15,16}} (?:\||%7[Cc]) [\w-]{{27,40}}+                         # Facebook
+    | (?:pat|sat)\. [\w-]{{22}} \.[A-Za-z0-9]{{24}}\.[A-Za-z0-9]{{20}}    # Harness
+    | s-s4t2(?:ud|af)- [a-f0-9]{{64}} | [A-Za-z0-9]{{6}}_[A-Za-z0-9]{{29}}_mmk
+    | sm_(?:aat|pat|sat)_ [A-Za-z0-9]{{16}} | dnkey- [\w=-]{{26}}-[\w=-]{{52}}
+    | access-(?:sandbox|development|production)- [a-f0-9]{{8}}-[a-f0-9]{{4}}-[a-f0-9]{{4}}-[a-f0-9]{{4}}-[a-f0-9]{{12}}
+    | sl\. [\w=-]{{130,1000}}+ | A{{22}} [A-Za-z0-9%]{{80,120}}+           # Dropbox, Twitter
+    | t1\. [\w-]{{1,200}} ={{0,2}} \. [\w-]{{86}} ={{0,2}}                # Yandex
+    | ZXlK [\w+/-]{{40,4096}}+ ={{0,2}}                                     # a JSON web token in base64
     | eyJ [\w-]{{8,4096}}+ \. [\w-]{{8,}}+ (?: \. [\w-]*+ ){{0,3}}+        # JSON web tokens begin with '{{"'
     )
 """
