@@ -54,23 +54,49 @@ class Seen(NamedTuple):
 
 
 def see_log(record: Any) -> None:
-    """Take down a `logging.LogRecord`, whether or not a handler wants it."""
+    """Take down a `logging.LogRecord`, whether or not a handler wants it; programs make many of them."""
     fields = getattr(record, "__dict__", None)
     if type(fields) is not dict:
         return
     level, name = fields.get("levelno"), fields.get("name")
-    if not isinstance(level, int) or level < INFO or name == _OF_WARNINGS:
+    if type(level) is not int or level < INFO or name == _OF_WARNINGS:
         return
-    arguments = fields.get("args")
-    if type(arguments) is dict:
-        plain: Any = {key: _plain(value) for key, value in list(arguments.items())[:_MOST_ARGUMENTS]}
-    else:
-        plain = tuple(map(_plain, arguments[:_MOST_ARGUMENTS])) if type(arguments) is tuple else ()
-    raised = fields.get("exc_info")
+    message, arguments, raised = fields.get("msg"), fields.get("args"), fields.get("exc_info")
+    is_short = type(message) is str and len(message) <= MOST_MESSAGE_CHARACTERS
+    if raised is not None or not is_short or not _are_plain(arguments):
+        message, arguments = _plain(message), _plain_arguments(arguments)
     kind = raised[0] if type(raised) is tuple and raised and isinstance(raised[0], type) else None
-    parts = (_text(fields.get("levelname")), _text(name), _plain(fields.get("msg")), plain, kind)
     at, thread = fields.get("created"), fields.get("threadName")
-    _see(_words_of_log, "log", parts, int(at * 1e9) if isinstance(at, float) else 0, _text(thread))
+    memory.see(
+        Seen(
+            _words_of_log,
+            "log",
+            int(at * 1e9) if type(at) is float else time.time_ns(),
+            thread if type(thread) is str else "",
+            _context_here(),
+            (fields.get("levelname"), name, message, arguments, kind),
+        )
+    )
+
+
+def _are_plain(arguments: Any) -> bool:
+    """Return whether a record's arguments are short texts and numbers, which nobody can change."""
+    if type(arguments) is not tuple or len(arguments) > _MOST_ARGUMENTS:
+        return arguments is None
+    for one in arguments:
+        kind = type(one)
+        if kind is str:
+            if len(one) > MOST_MESSAGE_CHARACTERS:
+                return False
+        elif kind is not int and kind is not float and kind is not bool and one is not None:
+            return False
+    return True
+
+
+def _plain_arguments(arguments: Any) -> Any:
+    if type(arguments) is dict:
+        return {key: _plain(value) for key, value in list(arguments.items())[:_MOST_ARGUMENTS]}
+    return tuple(map(_plain, arguments[:_MOST_ARGUMENTS])) if type(arguments) is tuple else ()
 
 
 def see_warning(message: Any) -> None:
@@ -109,8 +135,8 @@ def _context_here() -> dict[str, Any]:
 def _words_of_log(parts: Any) -> Iterator[tuple[str, str]]:
     level, name, message, arguments, kind = parts
     shown = attempted(lambda: str(message) % arguments) if arguments else None
-    yield "level", level
-    yield "logger", name
+    yield "level", _text(level)
+    yield "logger", _text(name)
     yield "message", (str(message) if shown is None else shown)
     if kind is not None:
         yield "raised", name_of_type(kind)

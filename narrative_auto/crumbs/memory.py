@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 MOST_CRUMBS = 50
 """Crumbs that are kept unless `enable` says otherwise; and as many that nobody had to leave."""
 
-_BETWEEN = 0.001
-"""Seconds between two things met, from which on the black box gets the second at once: wording one takes some 10 µs."""
+_QUIET = 0.05
+"""Seconds without anything met, after which the black box gets the next at once. To word one takes some 10 µs, as long
+as `logging` takes for a record: where a program logs a lot, only the last ones are, when somebody comes round to it."""
 
 _NO_PARTS = {ord(CRUMB_PART): " "}
 _WORDING = "narrative_auto.crumbs.wording"
@@ -97,13 +98,13 @@ class Memory:
         mirror: given each crumb as `layout.CRUMB_PART` describes it: the black box; None for nobody.
     """
 
-    __slots__ = ("_mirrored", "_seen", "_unmirrored", "include_thread", "include_timestamp", "kept", "mirror")
+    __slots__ = ("_met", "_seen", "_unmirrored", "include_thread", "include_timestamp", "kept", "mirror")
 
     def __init__(self) -> None:
         self.kept: deque[Crumb] = deque(maxlen=MOST_CRUMBS)
         self._seen: deque[Unworded] = deque(maxlen=MOST_CRUMBS)
         self._unmirrored: deque[Unworded] = deque(maxlen=MOST_CRUMBS)
-        self._mirrored = 0.0
+        self._met = 0.0
         self.include_timestamp = self.include_thread = True
         recorder = of_process.recorder
         self.mirror: Callable[[str], object] | None = None if recorder is None else recorder.keep_crumb
@@ -124,7 +125,8 @@ class Memory:
         if self.mirror is None:
             return
         self._unmirrored.append(one)
-        if _WORDING in sys.modules and time.monotonic() - self._mirrored > _BETWEEN:
+        before, self._met = self._met, time.monotonic()
+        if self._met - before > _QUIET and _WORDING in sys.modules:
             self.mirror_all()
 
     def mirror_all(self) -> None:
@@ -135,7 +137,6 @@ class Memory:
             except IndexError:  # another thread was quicker
                 break
             self.mirror(_as_parts(one.as_crumb()))
-        self._mirrored = time.monotonic()
 
     def last(self) -> list[Crumb]:
         """Return all crumbs, oldest first."""

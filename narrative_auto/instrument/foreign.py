@@ -124,5 +124,12 @@ class _Watching:
     def __bool__(self) -> bool:
         value = sys._getframe(1).f_locals.get(self._argument)  # noqa: SLF001 - the watched function's own frame
         if value is not None:
-            guarded_within(f"looking after {self._argument}", self._act, value)
+            try:
+                self._act(value)
+            except Exception as fault:  # noqa: BLE001 - it is ours, or of a signal handler of the program's
+                guarded_within(f"looking after {self._argument}", _raise, fault)
         return True
+
+
+def _raise(fault: Exception) -> None:
+    raise fault
