@@ -191,6 +191,13 @@ class UnraisableHook:
             sys.__unraisablehook__ = self
         sys.unraisablehook = self
 
+    def remove(self) -> None:
+        """Give the place back: while the interpreter ends no Python code is sure to run, a debugger's least of all."""
+        if sys.unraisablehook is self:
+            sys.unraisablehook = self._previous
+        if sys.__unraisablehook__ is self:
+            sys.__unraisablehook__ = self._previous
+
     def __call__(self, unraisable: Any, /) -> None:
         """Meet an exception that nobody could be given."""
         self._previous(unraisable)

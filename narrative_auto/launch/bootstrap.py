@@ -284,6 +284,7 @@ class Run:
             finally:
                 guarded("taking the black box away", self.keeping.end)
             guarded("stopping the engines", self.engines.stop_watching)
+        self._unraisable.remove()
         if self._crash.dies_of_signal:
             stay_interrupted()
 
