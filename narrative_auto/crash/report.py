@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MOST_CRUMBS = 8
 """Crumbs that are shown; the dump has all."""
 
-_HINT = re.compile(r"\. Did you (?:mean: '[^']{1,100}'|forget to import '[^']{1,100}')\?\Z")
+_HINT = re.compile(r"\. Did you (?:mean|forget)\b[^\n]{1,200}\?\Z")
 _MOST_CHAIN = 6
 _MOST_MESSAGE_LINES = 4
 

@@ -381,7 +381,8 @@ def test_what_python_suggests(write: Write) -> None:
     """It is the most useful part of some messages."""
     _, lines = crashed(write, "def main():\n    rows = []\n    rows.appendd(1)\nmain()\n")
     told = " ".join(line.strip() for line in lines[1:3])
-    assert told.startswith("AttributeError: 'list' object has no attribute 'appendd'. Did you mean: 'append'?")
+    assert told.startswith("AttributeError: 'list' object has no attribute 'appendd'. Did you mean")
+    assert "append'" in told.partition("mean")[2]
 
 
 def test_secrets_that_only_a_variable_gives_away(write: Write) -> None:

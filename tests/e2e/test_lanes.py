@@ -189,15 +189,16 @@ def child():
 def main():
     for _ in range(10): step()
     time.sleep(0.3)  # our thread is up
-    longest = 0
+    took = []
     for _ in range(int(sys.argv[1])):
         began = time.perf_counter()
         pid = os.fork()
         if pid == 0: child()
         os.waitpid(pid, 0)
-        longest = max(longest, time.perf_counter() - began)
+        took.append(time.perf_counter() - began)
         step()
-    print(longest, len(os.listdir(sys.argv[2])) if os.path.isdir(sys.argv[2]) else 0)
+    took.sort()
+    print(took[len(took) // 2], took[-3], len(os.listdir(sys.argv[2])) if os.path.isdir(sys.argv[2]) else 0)
 main()
 """
 
@@ -208,8 +209,9 @@ def test_forks_are_quick_and_their_boxes_are_few(write: Write, tmp_path: Path) -
     boxes = tmp_path / "boxes"
     done = narrative_run("--quiet", sys.executable, "app.py", "60", boxes, cwd=tmp_path, NARRATIVE_BLACK_BOX=str(boxes))
     assert (done.status, done.err) == (0, "")
-    longest, left = done.out.split()
-    assert float(longest) < 0.5
+    median, third_longest, left = done.out.split()
+    assert float(median) < 0.1
+    assert float(third_longest) < 0.5  # the machine may have something else to do now and then
     assert int(left) <= 24
 
 
