@@ -173,14 +173,7 @@ def collect(
         path=tuple(path),
         before=tuple(_before(recorder, records, failed_at)),
         records=tuple((at - started, recorder.sites[site].name, TRANSITIONS[kind]) for at, site, kind in records),
-        crumbs=tuple(
-            CrumbBefore(
-                (failed_wall - one.at) / 1e9 if one.at else 0.0,
-                redactor.text(one.line()),
-                redactor.nested(one.as_dict()),
-            )
-            for one in crumbs
-        ),
+        crumbs=tuple(_crumb_before(one, failed_wall, redactor) for one in crumbs),
         where=redactor.text(clean(where)),
         diagnostics_mode=mode,
         traceback_text=text,
@@ -189,6 +182,12 @@ def collect(
         python=sys.version.split()[0],
     )
     return _without_remembered(crash, redactor) if redactor.memory else crash
+
+
+def _crumb_before(one: Crumb, failed_wall: int, redactor: Redactor) -> CrumbBefore:
+    """Return a crumb as a dump has it, given when the failure began (ns since 1970)."""
+    seconds = (failed_wall - one.at) / 1e9 if one.at else 0.0
+    return CrumbBefore(seconds, redactor.text(one.line()), redactor.nested(one.as_dict()))
 
 
 def _without_remembered(value: Any, redactor: Redactor) -> Any:

@@ -65,7 +65,7 @@ def see_log(record: Any) -> None:
     is_short = type(message) is str and len(message) <= MOST_MESSAGE_CHARACTERS
     if raised is not None or not is_short or not _are_plain(arguments):
         message, arguments = _plain(message), _plain_arguments(arguments)
-    kind = raised[0] if type(raised) is tuple and raised and isinstance(raised[0], type) else None
+    kind = raised[0] if type(raised) is tuple and raised and issubclass(type(raised[0]), type) else None
     at, thread = fields.get("created"), fields.get("threadName")
     memory.see(
         Seen(
@@ -102,7 +102,7 @@ def _plain_arguments(arguments: Any) -> Any:
 def see_warning(message: Any) -> None:
     """Take down a `warnings.WarningMessage` that is to be shown."""
     warning, category = message.message, message.category
-    arguments = getattr(warning, "args", ())
+    arguments = _arguments(warning)
     text = arguments[0] if type(arguments) is tuple and arguments and type(arguments[0]) is str else ""
     _see(_words_of_warning, "warning", (category, text, _text(message.filename), message.lineno))
 
@@ -116,10 +116,13 @@ def see_process(arguments: Any) -> None:
     _see(_words_of_process, "subprocess", parts)
 
 
-def _see(
-    words: Callable[[Any], Iterator[tuple[str, str]]], event: str, parts: Any, at: int = 0, thread: str = ""
-) -> None:
-    memory.see(Seen(words, event, at or time.time_ns(), thread or thread_name(), _context_here(), parts))
+def _see(words: Callable[[Any], Iterator[tuple[str, str]]], event: str, parts: Any) -> None:
+    memory.see(Seen(words, event, time.time_ns(), thread_name(), _context_here(), parts))
+
+
+def _arguments(error: BaseException) -> Any:
+    """Return an exception's arguments as it was made with, whatever its class has under that name."""
+    return BaseException.__dict__["args"].__get__(error)
 
 
 def _context_here() -> dict[str, Any]:
@@ -163,7 +166,7 @@ def _plain(value: Any) -> Any:
     if any(kind is one for one in _SIMPLE):
         return value
     if issubclass(kind, BaseException):
-        told = BaseException.__dict__["args"].__get__(value)
+        told = _arguments(value)
         text = clipped(told[0]) if told and type(told[0]) is str else ""
         return text or f"<{name_of_type(kind)}>"
     return f"<{name_of_type(kind)}>"

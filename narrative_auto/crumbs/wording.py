@@ -60,7 +60,7 @@ def text_of_event(event: str) -> str:
     known = _events.get(event)
     if known is None:
         known = _line(event)
-        if len(_events) < _MOST_KNOWN:
+        if len(event) <= _MOST_IN_LINE and len(_events) < _MOST_KNOWN:
             _events[event] = known
     return known
 

@@ -354,7 +354,7 @@ def current() -> Run | None:
 
 def start() -> None:
     """Start the recorder in this process, unless it runs or the environment says otherwise. Never raises."""
-    if _current or not _is_main_interpreter():
+    if _current or not programs.is_main_interpreter():
         return
     guarded("starting", _start)
 
@@ -387,15 +387,3 @@ def _begin(app_roots: Sequence[str], *, late: bool) -> None:
     except BaseException:
         run.engines.stop()
         raise
-
-
-def _is_main_interpreter() -> bool:
-    """Return whether this is the process's main interpreter: `site` also runs in sub-interpreters."""
-    import _thread
-
-    is_main = getattr(_thread, "_is_main_interpreter", None)
-    if is_main is not None:
-        return bool(is_main())
-    import _xxsubinterpreters  # type: ignore[import-not-found] # CPython 3.11; later ones have the function above
-
-    return bool(_xxsubinterpreters.get_current() == _xxsubinterpreters.get_main())

@@ -171,3 +171,15 @@ def status_of_worker() -> int | None:
                 return None  # it has not come to its end
         frame = frame.f_back
     return None
+
+
+def is_main_interpreter() -> bool:
+    """Return whether this is the process's main interpreter: `site` also runs in sub-interpreters."""
+    import _thread
+
+    is_main = getattr(_thread, "_is_main_interpreter", None)
+    if is_main is not None:
+        return bool(is_main())
+    import _xxsubinterpreters  # type: ignore[import-not-found] # CPython 3.11; later ones have the function above
+
+    return bool(_xxsubinterpreters.get_current() == _xxsubinterpreters.get_main())

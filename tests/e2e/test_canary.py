@@ -81,15 +81,20 @@ def outputs(folder: Path) -> Iterator[tuple[str, str]]:
             yield str(path.relative_to(folder)), path.read_bytes().decode("utf-8", "replace").replace('\\"', '"')
 
 
-@pytest.mark.parametrize("number", range(len(BATCHES)))
-def test_no_secret_survives(number: int, tmp_path: Path) -> None:
-    """In the report, the store, the dump, the command line kept with the run, the prompt, and what commands print."""
+def plant(number: int, tmp_path: Path) -> tuple[Path, list[str], list[str]]:
+    """Make the program's folder; return it, the secrets of a batch that have a shape, and all of them."""
     shaped, named = BATCHES[number]
     secrets = [secret for _, secret in shaped]
-    everything = secrets + [secret for _, secret in named]
     folder = tmp_path / "app"
     folder.mkdir()
     (folder / "secrets.json").write_text(json.dumps([secrets, named]), "utf-8")
+    return folder, secrets, secrets + [secret for _, secret in named]
+
+
+@pytest.mark.parametrize("number", range(len(BATCHES)))
+def test_no_secret_survives(number: int, tmp_path: Path) -> None:
+    """In the report, the store, the dump, the command line kept with the run, the prompt, and what commands print."""
+    folder, secrets, everything = plant(number, tmp_path)
     literal = secrets[1].encode("unicode_escape").decode()
     source = PROGRAM.replace("    row = (1812, first)\n", f"    row = (1812, first)\n    url = {literal!r}\n")
     (folder / "app.py").write_text(source, "utf-8")
@@ -132,12 +137,7 @@ def test_no_secret_survives(number: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", range(0, len(BATCHES), 2))
 def test_no_secret_is_in_a_black_box(number: int, tmp_path: Path) -> None:
     """Nor in what is recovered from it."""
-    shaped, named = BATCHES[number]
-    secrets = [secret for _, secret in shaped]
-    everything = secrets + [secret for _, secret in named]
-    folder = tmp_path / "app"
-    folder.mkdir()
-    (folder / "secrets.json").write_text(json.dumps([secrets, named]), "utf-8")
+    folder, _, everything = plant(number, tmp_path)
     (folder / "app.py").write_text(PROGRAM, "utf-8")
     boxes = str(tmp_path / "boxes")
     done = narrative_run("--black-box", boxes, sys.executable, "app.py", "killed", cwd=folder)

@@ -119,7 +119,7 @@ def test_the_half_of_a_secret_is_not_left() -> None:
 
 def test_texts_that_cannot_be_encoded() -> None:
     """A file name may hold bytes that are no characters."""
-    build_prompt(8_000, **question(filename="a\udcff.py", error_message="\ud800")).encode()
+    assert b"a\\udcff.py" in build_prompt(8_000, **question(filename="a\udcff.py", error_message="\ud800")).encode()
 
 
 @given(st.text(alphabet="ab\n", max_size=200), st.integers(-5, 250))
