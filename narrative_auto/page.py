@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
@@ -104,6 +103,10 @@ def to_ascii(text: str) -> str:
 
 def printable(text: str) -> str:
     """Return the text without control characters, which could move a terminal's cursor: they become spaces."""
+    if text.isprintable():
+        return text
+    import unicodedata
+
     return "".join(" " if unicodedata.category(one) in {"Cc", "Cf", "Cs"} else one for one in text)
 
 
@@ -122,11 +125,14 @@ def cut(text: str, width: int) -> str:
 
 
 def columns(text: str) -> int:
-    """Return how many terminal columns a text takes; wide characters take two."""
+    """Return how many terminal columns a text takes; wide characters take two, combining ones none."""
     if text.isascii():
         return len(text)
-    wide = sum(unicodedata.east_asian_width(one) in {"W", "F"} for one in text)
-    return len(text) + wide - sum(unicodedata.combining(one) > 0 for one in text)
+    import unicodedata
+
+    return sum(
+        0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in {"W", "F"} else 1 for one in text
+    )
 
 
 def rule(parts: list[str], width: int, style: str = "bold") -> Line:

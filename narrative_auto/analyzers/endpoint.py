@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from narrative_auto.errors import SettingError, attempted
+from narrative_auto.records import field, record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Endpoint:
     """An address over HTTP.
 

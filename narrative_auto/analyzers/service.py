@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.analyzers.answer import analysis_of
 from narrative_auto.analyzers.prompt import build_prompt
 from narrative_auto.analyzers.unanswered import said_if_unanswered
 from narrative_auto.analyzers.waiting import within, within_async
+from narrative_auto.records import field, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from narrative_auto.analyzers.endpoint import Endpoint
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Service:
     """What is asked, and how.
 

@@ -7,13 +7,13 @@ import os
 import re
 import stat
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import NarrativeError, attempted
 from narrative_auto.failures.redaction import Redactor
 from narrative_auto.failures.shapes import REDACTED
 from narrative_auto.recorder.layout import BOX_MAGIC
+from narrative_auto.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ class _NotJsonError(ValueError):
     """A text is none that could be written again as it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Scrubbed:
     """What came of it.
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
 from narrative_auto.failures.config import effective_diagnostics_mode
 from narrative_auto.failures.extract import Failure, codes_to_place, extract_failure
 from narrative_auto.failures.values import clean
 from narrative_auto.recorder.layout import RESUME, RETURN, START, TRANSITIONS, UNWIND, YIELD
 from narrative_auto.recorder.sites import BLOCK, FUNCTION
+from narrative_auto.records import Record, changed, record
 from narrative_auto.stories.failed import enriched, failure_event, traceback_text
 from narrative_auto.stories.recorded import was_left
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
 
     from narrative_auto.crumbs.memory import Crumb
     from narrative_auto.failures.config import FailureDiagnosticsConfig
@@ -34,7 +35,7 @@ RECORDS_IN_DUMP = 1_000
 """Records of the failing thread that a dump keeps."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StageOnPath:
     """A stage that the exception went through.
 
@@ -49,7 +50,7 @@ class StageOnPath:
     call: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CallBefore:
     """A call that ended shortly before the failure.
 
@@ -66,7 +67,7 @@ class CallBefore:
     seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CrumbBefore:
     """A crumb, those that nobody had to leave among them.
 
@@ -81,7 +82,7 @@ class CrumbBefore:
     crumb: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Crash:
     """All that a dump and a report say; every text in it is redacted.
 
@@ -154,7 +155,7 @@ def collect(
     )
     mode = effective_diagnostics_mode(config)
     if mode != "rich":
-        failure = replace(failure, variables=())
+        failure = changed(failure, variables=())
     sites = [site for site in map(recorder.sites.of, codes_to_place(error)) if site is not None and not site.released]
     path, failed_at = _path(recorder, error, sites, now)
     lane = recorder.current_lane()
@@ -194,13 +195,13 @@ def _without_remembered(value: Any, redactor: Redactor) -> Any:
     """Return a value in which secrets that were found late are taken out of what was written down early."""
     if isinstance(value, str):
         return redactor.without_remembered(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        changed = {
-            one.name: _without_remembered(getattr(value, one.name), redactor)
-            for one in fields(value)
-            if one.name not in {"records", "positions"}
+    if isinstance(value, Record):
+        told = {
+            name: _without_remembered(getattr(value, name), redactor)
+            for name in value.__match_args__
+            if name not in {"records", "positions"}
         }
-        return replace(value, **changed)
+        return changed(value, **told)
     if isinstance(value, dict):
         return {name: _without_remembered(one, redactor) for name, one in value.items()}
     if isinstance(value, tuple):

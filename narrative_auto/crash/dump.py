@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
-
-import orjson
+from math import isfinite
 
 from narrative_auto import store_folder
 from narrative_auto.failures.values import clean
+from narrative_auto.records import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from narrative_auto.crash.collect import Crash
 
 FORMAT = "narrative-crash/1"
@@ -35,9 +37,9 @@ def write_dump(crash: Crash, folder: str) -> str:
     """
     crashes = os.path.join(folder, store_folder.CRASHES)
     _forget_old(crashes)
-    content = orjson.dumps({"format": FORMAT, **_encodable(asdict(crash))}, option=orjson.OPT_INDENT_2, default=str)
+    content = _json({"format": FORMAT, **_encodable(crash)})
     descriptor, path = _new_file(crashes, crash.story_id[:6])
-    with os.fdopen(descriptor, "wb") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(content)
     return path
 
@@ -53,12 +55,27 @@ def _new_file(crashes: str, name: str) -> tuple[int, str]:
     raise FileExistsError(f"{crashes} is full of dumps of {name}")
 
 
+def _json(members: dict[str, Any]) -> str:
+    """Return a dump's text: indented, but for the records, of which each has a line."""
+    encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+    records = ",".join(f"\n    {encode(record)}" for record in members.pop("records"))
+    others = json.dumps(members, ensure_ascii=False, indent=2, default=str).removesuffix("\n}")
+    return f'{others},\n  "records": [{records}\n  ]\n}}\n'
+
+
 def _encodable(value: Any) -> Any:
-    """Return the same with texts that can be encoded: a path may hold bytes that are no characters."""
+    """Return the same as JSON can have it.
+
+    A path may hold bytes that are no characters; there is no number for what is none, or is infinite.
+    """
     if isinstance(value, str):
         return clean(value)
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, Record):
+        return {name: _encodable(getattr(value, name)) for name in value.__match_args__}
     if isinstance(value, dict):
-        return {name: _encodable(one) for name, one in value.items()}
+        return {clean(str(name)): _encodable(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_encodable(one) for one in value]
     return value

@@ -8,8 +8,7 @@ The names are imported when they are first used (PEP 562): a recorded run keeps 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from narrative_auto.crumbs.formats import dump, export_json, format_json, format_text
     from narrative_auto.crumbs.interface import clear, crumb, snapshot

@@ -7,15 +7,17 @@ put into words when somebody reads them, which mostly is nobody.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from narrative_auto.crumbs.memory import Crumb, memory, thread_name
 from narrative_auto.crumbs.scopes import current_scope
 from narrative_auto.errors import attempted
 from narrative_auto.failures.values import MOST_MESSAGE_CHARACTERS, clean, clipped, name_of_type, shortened
+from narrative_auto.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
 
 INFO = 20
@@ -27,7 +29,8 @@ _OF_WARNINGS = "py.warnings"
 """The logger through which `logging.captureWarnings` sends what we have met already."""
 
 
-class Seen(NamedTuple):
+@record(slots=True)
+class Seen:
     """What was met, not yet put into words.
 
     Attributes:

@@ -10,15 +10,16 @@ import _thread
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from narrative_auto.failures.values import clean
 from narrative_auto.recorder.layout import CRUMB_PART, OF_CONTEXT
 from narrative_auto.recorder.of_process import of_process
+from narrative_auto.records import changed, record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Any, Protocol
 
     class Unworded(Protocol):
         """What was met without the program's doing, not yet put into words."""
@@ -39,7 +40,8 @@ _WORDING = "narrative_auto.crumbs.wording"
 """The module that puts things into words. To load it takes longer than a program should wait for a line of its log."""
 
 
-class Crumb(NamedTuple):
+@record(slots=True)
+class Crumb:
     """A crumb; all of its texts are bounded and redacted.
 
     Attributes:
@@ -112,7 +114,7 @@ class Memory:
     def leave(self, one: Crumb) -> None:
         """Keep what the program says."""
         self.kept.append(
-            one._replace(at=one.at if self.include_timestamp else 0, thread=one.thread if self.include_thread else "")
+            changed(one, at=one.at if self.include_timestamp else 0, thread=one.thread if self.include_thread else "")
             if not (self.include_timestamp and self.include_thread)
             else one
         )

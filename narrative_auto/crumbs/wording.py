@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
 
 from narrative_auto.failures.naming import is_weak
 from narrative_auto.failures.redaction import Redactor
@@ -12,8 +11,10 @@ from narrative_auto.failures.showing import Shower
 from narrative_auto.failures.values import SlowTypes, clean, clipped, name_of_type, shortened, undisturbed
 from narrative_auto.recorder.of_process import of_process
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from narrative_auto.crumbs.scopes import Scope
 

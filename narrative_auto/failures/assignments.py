@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from narrative_auto.failures.lines_below import lines_below
 from narrative_auto.failures.naming import is_described, is_secret_by_value, is_weak, may_be_described
 from narrative_auto.failures.pattern import lazily
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 

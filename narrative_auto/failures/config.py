@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from narrative_auto import settings
 from narrative_auto.errors import say
+from narrative_auto.records import changed, field, record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 ENVIRONMENTS = ("development", "production")
 DIAGNOSTICS = ("lean", "rich")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class FailureDiagnosticsConfig:
     """How much is said of a failure.
 
@@ -86,7 +86,7 @@ class FailureDiagnosticsConfig:
     @staticmethod
     def merge(base: FailureDiagnosticsConfig, **overrides: Any) -> FailureDiagnosticsConfig:
         """Return a configuration with some values replaced; None leaves a value as it is."""
-        return dataclasses.replace(base, **{name: value for name, value in overrides.items() if value is not None})
+        return changed(base, **{name: value for name, value in overrides.items() if value is not None})
 
 
 def effective_diagnostics_mode(config: FailureDiagnosticsConfig) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import linecache
 from collections import deque
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import attempted
 from narrative_auto.failures.pattern import lazily
@@ -19,10 +17,13 @@ from narrative_auto.failures.values import (
     shortened,
     text_of,
 )
+from narrative_auto.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import CodeType, TracebackType
+    from typing import Any
 
     from narrative_auto.failures.redaction import Redactor
     from narrative_auto.failures.source import Positions
@@ -44,7 +45,7 @@ _NAME = lazily(r"[^\W\d]\w*")
 _RELATION_WORDS = {"cause": "from", "context": "while handling", "member": "with"}
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Frame:
     """One step of a traceback.
 
@@ -65,7 +66,7 @@ class Frame:
     is_application: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LinkedError:
     """An exception that belongs to another one.
 
@@ -89,7 +90,7 @@ class LinkedError:
         return _RELATION_WORDS[self.relation]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Failure:
     """An exception, without anything that keeps the program's objects alive.
 

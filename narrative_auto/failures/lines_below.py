@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from narrative_auto.failures.pattern import lazily
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
 

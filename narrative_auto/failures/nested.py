@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from narrative_auto.failures.assignments import is_harmless
 from narrative_auto.failures.naming import is_described, is_secret_by_value
 from narrative_auto.failures.shapes import REDACTED
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from narrative_auto.failures.redaction import Redactor
 
 MOST_LEVELS = 100

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import attempted
 from narrative_auto.failures.assignments import source_spans, text_spans
@@ -14,8 +13,10 @@ from narrative_auto.failures.remembered import Remembered
 from narrative_auto.failures.shapes import REDACTED, shape_spans
 from narrative_auto.failures.sql import sql_spans
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
 
     from narrative_auto.failures.shapes import Span
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import TYPE_CHECKING
-from urllib.parse import quote, quote_plus
 
 from narrative_auto.failures.pattern import lazily
 from narrative_auto.failures.randomness import is_ordinary
 from narrative_auto.failures.shapes import REDACTED
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -76,6 +74,9 @@ class Remembered:
 
 def _forms(value: str) -> tuple[str, ...]:
     """Return a value and how it is quoted elsewhere, each once."""
+    import json
+    from urllib.parse import quote, quote_plus
+
     in_json = json.dumps(value)[1:-1]
     ascii_free = json.dumps(value, ensure_ascii=False)[1:-1]
     utf8 = value.encode("utf-8", "surrogateescape" if value.isprintable() else "backslashreplace")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 
 from narrative_auto.failures.pattern import lazily
@@ -128,6 +126,9 @@ def _is_credential(scheme: str, value: str) -> bool:
 
 def _holds_colon(value: str) -> bool:
     """Return whether a text is the base64 of something with a colon, as "user:password" has."""
+    import base64
+    import binascii
+
     try:
         return b":" in base64.b64decode(value + "=" * (-len(value) % 4), validate=True)
     except (binascii.Error, ValueError):

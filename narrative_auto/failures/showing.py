@@ -23,15 +23,16 @@ from types import (
     ModuleType,
     TracebackType,
 )
-from typing import TYPE_CHECKING, Any, cast
 
 from narrative_auto.errors import attempted
 from narrative_auto.failures.naming import is_described, is_secret_by_value, is_weak
 from narrative_auto.failures.shapes import REDACTED
 from narrative_auto.failures.values import MOST_SEARCHED, clean, clipped, name_of_type, shortened
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from narrative_auto.failures.redaction import Redactor
 
@@ -289,7 +290,8 @@ def _length(value: Any) -> int:
 
 
 def _arguments(error: BaseException) -> tuple[Any, ...]:
-    return cast("tuple[Any, ...]", BaseException.__dict__["args"].__get__(error))
+    arguments: tuple[Any, ...] = BaseException.__dict__["args"].__get__(error)
+    return arguments
 
 
 def _without_code(value: Any, kind: type) -> str | None:

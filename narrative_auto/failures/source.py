@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import linecache
-import unicodedata
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import attempted
 from narrative_auto.failures.shapes import REDACTED
+from narrative_auto.page import columns
+from narrative_auto.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
 
     from narrative_auto.failures.shapes import Span
 
@@ -27,7 +28,7 @@ _MOST_LINE_CHARACTERS = 5_000
 _TAB = 8
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SourceLine:
     """A line of source as it is shown.
 
@@ -175,19 +176,19 @@ def _expanded(text: str, caret: Span | None) -> tuple[str, Span | None]:
 def _cut(text: str, caret: Span | None, width: int) -> tuple[str, Span | None]:
     """Return a line in at most `width` columns around its caret, and the caret in columns."""
     start = 0
-    if caret is not None and _columns(text) > width and _columns(text[: caret[1]]) > width - 1:
+    if caret is not None and columns(text) > width and columns(text[: caret[1]]) > width - 1:
         # The caret's end is out of sight. Its beginning comes to the first third, further right where all of it fits.
-        lead = max(width // 3, width - 2 - _columns(text[caret[0] : caret[1]]))
+        lead = max(width // 3, width - 2 - columns(text[caret[0] : caret[1]]))
         start = caret[0] - _fitting(reversed(text[: caret[0]]), lead - 1)
     head = "…" if start else ""
     kept = head + text[start:]
-    if _columns(kept) > width:
+    if columns(kept) > width:
         kept = kept[: _fitting(kept, width - 1)] + "…"
     if caret is None:
         return kept, None
     begin, stop = (min(caret_end - start + len(head), len(kept)) for caret_end in caret)
-    columns = (_columns(kept[:begin]), _columns(kept[:stop]))
-    return kept, columns if columns[0] < columns[1] else None
+    marked = (columns(kept[:begin]), columns(kept[:stop]))
+    return kept, marked if marked[0] < marked[1] else None
 
 
 def _fitting(marks: Iterable[str], width: int) -> int:
@@ -195,18 +196,8 @@ def _fitting(marks: Iterable[str], width: int) -> int:
     count = 0
     used = 0
     for mark in marks:
-        used += _columns(mark)
+        used += columns(mark)
         if used > width:
             break
         count += 1
     return count
-
-
-def _columns(text: str) -> int:
-    """Return how many terminal columns a text takes; wide characters take two, combining ones none."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(mark) else 2 if unicodedata.east_asian_width(mark) in {"W", "F"} else 1
-        for mark in text
-    )

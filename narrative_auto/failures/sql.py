@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from narrative_auto.failures.naming import may_be_described
 from narrative_auto.failures.pattern import lazily
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 _MOST_STATEMENT = 20_000
 """Characters of a statement's values that are searched; beyond them, literals go."""
 
-_SPOKEN = lazily(
-    r"\b(?:insert|replace|update|select|delete|merge|alter|create|grant|set|identified|password|secret|crypt|encrypt)\b",
-    re.IGNORECASE,
-)
+_OF_CLAUSES = ("identified", "passw", "passphrase", "pwd", "secret", "access_key", "credential", "crypt")
+"""What a clause or a function about passwords has in it, in small letters."""
+
 _STATEMENT = lazily(
     r"\b(?:insert|replace|update|select|delete|merge|alter|create|where|values|and|set)\b", re.IGNORECASE
 )
@@ -88,23 +87,24 @@ def sql_spans(text: str, is_secret: Callable[[str], bool]) -> Iterator[Span]:
         text: any text; the caller bounds its length.
         is_secret: whether a column's name is a secret's name.
     """
-    if not _SPOKEN.search(text):
+    lower = text.lower()
+    if not any(mark in lower for mark in ("'", '"', "value", "[parameters: ")):
         return
-    if "'" in text or '"' in text:
+    if any(word in lower for word in _OF_CLAUSES):
         yield from _clauses(text)
     if not _STATEMENT.search(text):
         return
     if "'" in text:
         yield from _comparisons(text, is_secret)
     position = 0
-    while insert := _COLUMNS.search(text, position):
+    while "value" in lower and (insert := _COLUMNS.search(text, position)):
         position = insert.end()
         secret = {number for number, name in enumerate(insert["columns"].split(",")) if is_secret(_bare(name))}
         if secret:
             values, position = _rows(text, insert.end(), secret)
             yield from values
     position = 0
-    while parameters := _PARAMETERS.search(text, position):
+    while "[parameters: " in text and (parameters := _PARAMETERS.search(text, position)):
         values, position = _parameters(text, position, parameters, is_secret)
         yield from values
 

@@ -6,12 +6,13 @@ import _thread
 import contextvars
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import attempted
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 MOST_MESSAGE_CHARACTERS = 2_000
 """Characters of an exception's message that are kept."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import attempted
 from narrative_auto.failures.showing import Shower
 from narrative_auto.failures.values import name_of_type, within
+from narrative_auto.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
+    from typing import Any
 
     from narrative_auto.failures.config import FailureDiagnosticsConfig
     from narrative_auto.failures.redaction import Redactor
@@ -28,7 +29,7 @@ _CODE = (ModuleType, FunctionType, BuiltinFunctionType, type)
 """What is no value: at the level of a module there is little else."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class FrameVariables:
     """What the variables of a frame held when the exception left it, or went through.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _STANDARD_LIBRARY = os.path.dirname(os.path.realpath(os.__file__))
-_LIBRARIES = frozenset(sys.stdlib_module_names) | {"bytecode", "orjson", "rich", "typing_extensions", "wrapt"}
+_LIBRARIES = frozenset(sys.stdlib_module_names) | {"bytecode", "rich", "typing_extensions", "wrapt"}
 
 
 class Isolation:

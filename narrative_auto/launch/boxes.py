@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-from typing import TYPE_CHECKING
 
 from narrative_auto import settings, store_folder
 from narrative_auto.errors import attempted
@@ -12,6 +10,7 @@ from narrative_auto.recorder.black_box import BlackBox, BoxError, read, read_hea
 from narrative_auto.recorder.box_folder import SUFFIX, boxes_in, default_folder, forget_old, is_alive
 from narrative_auto.recorder.layout import OPEN
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -138,6 +137,8 @@ def take_in(where: Iterable[str], store: str) -> list[BlackBox]:
 
 def _take_in(head: BlackBox, store: str) -> BlackBox:
     """Take one in; another process may be about to do the same."""
+    import shutil
+
     from narrative_auto.renderers.left_behind import keep_end
 
     mine = f"{head.path}.{os.getpid()}"

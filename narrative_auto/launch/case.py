@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto import settings
 from narrative_auto.page import relative
+from narrative_auto.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ PROBLEM, REMARK, FINE = "!", "-", ""
 """Something will not work; something to know, which costs little; neither."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Fact:
     """One line of what the doctor says.
 
@@ -32,7 +32,7 @@ class Fact:
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Case:
     """What there is to go by.
 

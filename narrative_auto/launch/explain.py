@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from narrative_auto.launch import program as programs
 from narrative_auto.page import Line, counted, fact_lines, printable, relative
 from narrative_auto.recorder import choice as recorders
 from narrative_auto.recorder.sites import kind_of
+from narrative_auto.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ _NO_PYTHON = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Explained:
     """One function.
 

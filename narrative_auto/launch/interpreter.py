@@ -11,11 +11,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import CommandError, attempted
 from narrative_auto.launch import runner, start_up
+from narrative_auto.records import field, record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ _SHELL_LINE = re.compile(r"""'''exec' +(?P<python>"[^"]+"|\S+) +(?P<options>.*?)
 """The second line of a console script where the interpreter's path is too long for the first, as pip writes it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Interpreter:
     """An interpreter, and what it is to run.
 
@@ -50,7 +50,7 @@ class Interpreter:
     remark: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Answer:
     """What an interpreter said.
 

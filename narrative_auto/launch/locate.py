@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.machinery import (
     BuiltinImporter,
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import NarrativeError
 from narrative_auto.page import relative
+from narrative_auto.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,7 +34,7 @@ _UNREADABLE = (OSError, ImportError, ValueError, EOFError, TypeError, RecursionE
 """What reading a module's code raises where it is broken, beside SyntaxError: no permission, a damaged .pyc, …"""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Located:
     """A module that was found.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
-from typing import Any
 
 from narrative_auto.errors import NarrativeError
 from narrative_auto.recorder import layout
+from narrative_auto.records import field, record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MOST_BYTES = 1 << 28
 """What is read of a file at most."""
@@ -21,7 +24,7 @@ class BoxError(NarrativeError):
     """There is no black box, or nothing of it can be read."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BoxSite:
     """What a site is.
 
@@ -41,7 +44,7 @@ class BoxSite:
     awaits: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BoxCall:
     """A call that had begun and not ended.
 
@@ -56,7 +59,7 @@ class BoxCall:
     suspended: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BoxLane:
     """A thread.
 
@@ -81,7 +84,7 @@ class BoxLane:
     torn: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BoxCrumb:
     """A crumb.
 
@@ -98,7 +101,7 @@ class BoxCrumb:
     context: dict[str, str]
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class BlackBox:
     """What a black box holds.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import struct
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
 
 from narrative_auto.recorder import layout
 from narrative_auto.recorder.black_box import BlackBox, BoxCall, BoxCrumb, BoxError, BoxLane, BoxSite
+from narrative_auto.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -94,7 +94,8 @@ def _order_of_blocks(data: bytes) -> str:
     return ""
 
 
-class Block(NamedTuple):
+@record(slots=True)
+class Block:
     """A block: its kind, where its content is, how much of that is there, is in use, and was written."""
 
     kind: int
@@ -258,7 +259,7 @@ def _stack(box: BlackBox, data: bytes, lane: int, at: int, top: int, room: int, 
     return tuple(calls)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Entry:
     frame: int
     since: int

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 import zlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.page import Line, Page, printable
+from narrative_auto.records import field, record
 from narrative_auto.stories.events import (
     FailureOccurred,
     LLMAnalysisReady,
@@ -27,7 +27,7 @@ _COLOURS = ("cyan", "magenta", "blue", "yellow", "green", "bright_cyan", "bright
 _BAR = 20
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class _Open:
     """A story that is open.
 

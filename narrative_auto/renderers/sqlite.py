@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import StoreError
 from narrative_auto.failures.values import clean
@@ -20,9 +19,11 @@ from narrative_auto.stories.events import (
     StoryTotals,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
+    from typing import Any
 
 SCHEMA_VERSION = 1
 

@@ -6,16 +6,16 @@ import glob
 import json
 import os
 import sqlite3
-from dataclasses import dataclass
 from typing import Any
 
 from narrative_auto.errors import StoreError
 from narrative_auto.failures.values import clean
+from narrative_auto.records import record
 from narrative_auto.store_folder import CRASHES
 from narrative_auto.stories.events import StageTotal
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StoredStory:
     """One story as it was kept.
 
@@ -46,7 +46,7 @@ class StoredStory:
     disordered: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StoredFailure:
     """The failure of a story as it was kept; texts are redacted already."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from narrative_auto.page import Line, Page, columns, counted, cut, duration, printable, rule, thousands
 from narrative_auto.stories.events import StoryCompleted, StoryTotals
 from narrative_auto.stories.folding import StageNode, fold, keep_largest, without_private
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from narrative_auto.stories.events import StageTotal
 

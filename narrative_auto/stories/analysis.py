@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ def question_of(event: FailureOccurred) -> dict[str, Any]:
     return {
         "story_name": event.story_name,
         "stage_name": event.stage_name,
-        "failure": FailureSummary(**{one.name: getattr(event, one.name) for one in fields(FailureSummary)}),
+        "failure": FailureSummary(**{name: getattr(event, name) for name in FailureSummary.__match_args__}),
         "stage_timeline": event.stage_timeline,
         "progress_percent": event.progress_percent,
     }

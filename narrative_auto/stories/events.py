@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from narrative_auto.records import field, record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class StoryStarted:
     """A story began."""
 
@@ -20,7 +20,7 @@ class StoryStarted:
     root_story_id: str = ""
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class StageStarted:
     """A stage began; `timestamp` is when it really did, also when this is delivered later."""
 
@@ -36,7 +36,7 @@ class StageStarted:
     lane: int = 0
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class StageCompleted:
     """A stage returned; `progress_percent` is that of its story after it, `total_stages` how many were announced."""
 
@@ -56,7 +56,7 @@ class StageCompleted:
     total_stages: int = 0
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class StageFailed:
     """A stage was left by an exception; whether it was handled further out, the story's end tells."""
 
@@ -76,7 +76,7 @@ class StageFailed:
     running_seconds: float = 0.0
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class FailureOccurred:
     """An exception left the story, or was recorded as its failure."""
 
@@ -112,7 +112,7 @@ class FailureOccurred:
     crumbs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StageTotal:
     """The totals of one site called from one other.
 
@@ -147,7 +147,7 @@ class StageTotal:
     records: int = 0
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class StoryTotals:
     """What an automatic story counted, just before it completes.
 
@@ -174,7 +174,7 @@ class StoryTotals:
     disordered: int = 0
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class StoryCompleted:
     """A story ended."""
 
@@ -190,7 +190,7 @@ class StoryCompleted:
     root_story_id: str = ""
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class LLMAnalysisReady:
     """An analysis that was not waited for is there; `FailureOccurred` came before it."""
 
@@ -201,7 +201,7 @@ class LLMAnalysisReady:
     timestamp: datetime
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class LogRecorded:
     """A record of `logging` was made inside the story; `level` is its name, such as "WARNING"."""
 

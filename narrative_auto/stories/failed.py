@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import attempted
 from narrative_auto.failures.config import effective_diagnostics_mode
@@ -12,11 +10,14 @@ from narrative_auto.failures.redaction import MOST_CHARACTERS
 from narrative_auto.failures.shapes import REDACTED
 from narrative_auto.failures.summary import FailureSummary
 from narrative_auto.failures.values import clean, name_of_type, slow_errors
+from narrative_auto.records import record
 from narrative_auto.stories.events import FailureOccurred
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
+    from typing import Any
 
     from narrative_auto.failures.config import FailureDiagnosticsConfig
     from narrative_auto.failures.extract import Failure
@@ -57,7 +58,7 @@ def _tail(text: str, most: int) -> str:
     return text[-most:].partition("\n")[2] or text
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class EnrichedFailure:
     """What is told of a failure; every text is redacted.
 
@@ -186,8 +187,8 @@ def failure_event(
         story_id, story_name, stage_name, stage_timeline, timestamp: as in the event.
         more: further fields of it.
     """
-    own = {one.name: getattr(told, one.name) for one in fields(EnrichedFailure) if one.name != "summary"}
-    of_summary = {one.name: getattr(told.summary, one.name) for one in fields(FailureSummary)}
+    own = {name: getattr(told, name) for name in EnrichedFailure.__match_args__ if name != "summary"}
+    of_summary = {name: getattr(told.summary, name) for name in FailureSummary.__match_args__}
     rest = {"llm_analysis": None, "progress_percent": 0, "completed_stages": 0, "total_stages": 0, **more}
     return FailureOccurred(
         story_id=story_id,

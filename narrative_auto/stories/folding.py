@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from narrative_auto.records import field, record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -14,7 +14,7 @@ SLOW_SHARE = 0.05
 """A private helper is shown if it took this share of the story's time, or failed."""
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class StageNode:
     """One line of the tree: a stage as called from the stage above it.
 

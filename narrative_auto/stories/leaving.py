@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
-
-Stage = TypeVar("Stage")
+    from typing import Any
 
 KEPT_FAILURES = 64
 """Exceptions that left a stage, of which is known which stage that was."""
 
 
-class Leavings(Generic[Stage]):
+class Leavings:
     """The newest `KEPT_FAILURES` exceptions that left a stage, and what that is known by.
 
     Exceptions are not kept alive and their addresses are used again: they are known together with the innermost step of
@@ -23,15 +22,15 @@ class Leavings(Generic[Stage]):
     """
 
     def __init__(self) -> None:
-        self._left: deque[tuple[int, int, tuple[int, int], Stage]] = deque(maxlen=KEPT_FAILURES)
+        self._left: deque[tuple[int, int, tuple[int, int], Any]] = deque(maxlen=KEPT_FAILURES)
 
-    def note(self, error: BaseException, stage: Stage) -> None:
-        """Take in that an exception has left a stage."""
+    def note(self, error: BaseException, stage: Any) -> None:
+        """Take in that an exception has left a stage, whatever that is known by."""
         steps = list(_steps(error))
         if steps:
             self._left.append((id(error), id(steps[-1]), _place(steps[0]), stage))
 
-    def stages(self, error: BaseException) -> Iterator[Stage]:
+    def stages(self, error: BaseException) -> Iterator[Any]:
         """Yield the stages that an exception has left, and those that it was raised from; of each in their order."""
         for link in _links(error):
             steps = list(_steps(link))

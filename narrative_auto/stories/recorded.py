@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import types
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import guarded_within
 from narrative_auto.failures.redaction import Redactor
@@ -14,9 +13,11 @@ from narrative_auto.stories.leaving import Leavings
 from narrative_auto.stories.narrator import process_story
 from narrative_auto.stories.runtime import current
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
     from types import CodeType
+    from typing import Any
 
     from narrative_auto.recorder.base import Recorder
     from narrative_auto.stories.runtime import StoryRuntime
@@ -38,7 +39,7 @@ _FRAMES_OF_OURS = 20
 
 _WHAT = "recording an explicit stage"
 
-_left: Leavings[Place] = Leavings()
+_left = Leavings()
 
 
 def enter(block: StageRecord | StoryRuntime, around: object) -> None:

@@ -10,7 +10,6 @@ from collections import deque
 from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import guarded, shielded
 from narrative_auto.stories.events import StoryCompleted, StoryStarted
@@ -18,9 +17,11 @@ from narrative_auto.stories.leaving import Leavings
 from narrative_auto.stories.narrator import process_story
 from narrative_auto.stories.timeline import Timeline
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
     from contextvars import Token
+    from typing import Any
 
     from narrative_auto.failures.config import FailureDiagnosticsConfig
     from narrative_auto.failures.redaction import Redactor
@@ -179,7 +180,7 @@ class StoryRuntime:
         self.around = innermost_open()
         self.has_ended = False
         self.place: Place | None = None
-        self._left: Leavings[str] = Leavings()
+        self._left = Leavings()
 
     @cached_property
     def redaction_rules(self) -> tuple[object, ...] | None:

@@ -6,7 +6,6 @@ timestamps, for renderers that may look at none of them.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.stories.events import StageCompleted, StageStarted
@@ -53,18 +52,12 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _plain(event: Any) -> Any:
-    """Let an event be copied and pickled with its fields worked out."""
-    kind = event.__class__
-    return kind, tuple(getattr(event, one.name) for one in dataclasses.fields(kind))
-
-
-def _kind(base: type, slots: tuple[str, ...], own: dict[str, Callable[[Any], Any]]) -> type:
+def _kind(base: Any, slots: tuple[str, ...], own: dict[str, Callable[[Any], Any]]) -> type:
     """Return a class whose fields are worked out, and which passes for the event, also where classes are compared."""
     fields = {name: _field(getattr(base, name), read) for name, read in {**_FIELDS, **own}.items()}
-    assert {one.name for one in dataclasses.fields(base)} == set(fields)
+    assert set(base.__match_args__) == set(fields)
     passing = {"__class__": property(lambda _: base), "__module__": base.__module__, "__qualname__": base.__qualname__}
-    return type(base.__name__, (base,), {"__slots__": slots, "__reduce__": _plain, **passing, **fields})
+    return type(base.__name__, (base,), {"__slots__": slots, **passing, **fields})
 
 
 def _progress(event: Any) -> int:
