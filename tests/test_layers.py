@@ -37,7 +37,6 @@ HOMES = {
     "anthropic": {"analyzers/anthropic.py"},
     "bytecode": {"instrument/engines/assembly.py", "instrument/engines/body.py"},
     "rich": {"page.py"},
-    "typer": {"cli/main.py", "cli/run.py", "cli/messages.py"},
     "wrapt": {"crumbs/on_crash.py", "stories/decorators.py"},
 }
 """Which files may import a third-party package."""

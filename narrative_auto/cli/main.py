@@ -2,202 +2,248 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from typing import Annotated
-
-import typer
 
 from narrative_auto import __version__
 from narrative_auto.cli.messages import USAGE, call, fail
-from narrative_auto.launch import site_hook
+from narrative_auto.cli.options import Parser, add_scope, scope_settings, whole_command
 from narrative_auto.launch.program import current_folder
 from narrative_auto.settings import current_environment
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PROGRAM = "narrative"
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-Database = Annotated[
-    str,
-    typer.Option(
-        "--db",
-        metavar="PATH",
-        help="The store: a database file, or the folder that holds stories.db. "
-        "By default the nearest .narrative/ upwards, else runtime_narrative.db here.",
-    ),
-]
+def _at_least(least: float, kind: type[int] | type[float]) -> Callable[[str], float]:
+    """Return what reads a number of that size or more."""
 
+    def number(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = least - 1
+        if not value >= least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {least:g} on")
+        return value
 
-@app.callback(invoke_without_command=True)
-def narrative(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,  # noqa: FBT002
-) -> None:
-    """Look at the stories of past runs. Programs are run with narrative-run."""
-    if version:
-        sys.stdout.write(f"{PROGRAM} {__version__}\n")
-        raise typer.Exit(0)
-    if context.invoked_subcommand is None:
-        sys.stdout.write(context.get_help() + "\n")
-        raise typer.Exit(0)
+    return number
 
 
-@app.command()
-def stories(
-    db: Database = "",
-    last: Annotated[int, typer.Option(help="How many, the newest first.", min=1, metavar="N")] = 10,
-) -> None:
-    """List the stories of past runs."""
+def _stories(options: argparse.Namespace) -> int:
     from narrative_auto.cli import boxes, past
     from narrative_auto.page import Page
 
-    boxes.take_in(db, current_folder())
-    Page(sys.stdout).write(past.list_lines(past.open_store(db, current_folder()), last))
-
-
-@app.command()
-def story(
-    story_id: Annotated[str, typer.Argument(metavar="ID", help="A story's id, or how it begins.")],
-    db: Database = "",
-) -> None:
-    """Show one story: what ran, its whole tree, its failure."""
-    from narrative_auto.cli import boxes, past
-    from narrative_auto.page import Page
-
-    boxes.take_in(db, current_folder())
-    page = Page(sys.stdout)
-    page.write(past.story_lines(past.open_store(db, current_folder()), story_id, page.width))
-
-
-Everything = Annotated[bool, typer.Option("--all", help="All threads, calls and records, however many.")]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
-
-
-@app.command()
-def recover(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="[PATH|PID|ID]", help="A black box, its process's number, or how its story's id begins."
-        ),
-    ] = "",
-    last: Annotated[bool, typer.Option("--last", help="The last one that was left behind; the default.")] = False,  # noqa: FBT002
-    everything: Everything = False,  # noqa: FBT002
-    as_json: AsJson = False,  # noqa: FBT002
-) -> int:
-    """Show what a process was doing that died without a word: what it was inside, and what it did last."""
-    from narrative_auto.cli import boxes
-
-    if last and target:
-        return fail(PROGRAM, f"--last and {target} contradict each other: give one of them", USAGE)
-    boxes.show(boxes.found(target, current_folder()), everything=everything, as_json=as_json)
+    boxes.take_in(options.db, current_folder())
+    Page(sys.stdout).write(past.list_lines(past.open_store(options.db, current_folder()), options.last))
     return 0
 
 
-@app.command()
-def dump(
-    pid: Annotated[int, typer.Argument(metavar="PID", help="The process's number.", min=1)],
-    everything: Everything = False,  # noqa: FBT002
-    as_json: AsJson = False,  # noqa: FBT002
-) -> None:
-    """Show what a running process is doing. Nothing is sent to it, and it is not stopped."""
+def _story(options: argparse.Namespace) -> int:
+    from narrative_auto.cli import boxes, past
+    from narrative_auto.page import Page
+
+    boxes.take_in(options.db, current_folder())
+    page = Page(sys.stdout)
+    page.write(past.story_lines(past.open_store(options.db, current_folder()), options.id, page.width))
+    return 0
+
+
+def _recover(options: argparse.Namespace) -> int:
     from narrative_auto.cli import boxes
 
-    boxes.show(boxes.found_running(pid, current_folder()), everything=everything, as_json=as_json)
+    if options.last and options.target:
+        return fail(PROGRAM, f"--last and {options.target} contradict each other: give one of them", USAGE)
+    found = boxes.found(options.target, current_folder())
+    boxes.show(found, everything=options.all, as_json=options.json)
+    return 0
 
 
-@app.command()
-def explain(
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="pkg.mod, pkg.mod:func, pkg.mod:Class.method, app.py or app.py:func")
-    ],
-    engine: Annotated[str, typer.Option(help="As for narrative-run.", metavar="ENGINE")] = "",
-    app_root: Annotated[
-        list[str] | None,
-        typer.Option(help="A folder whose modules are the application; also looked in.", metavar="DIR"),
-    ] = None,
-    include: Annotated[list[str] | None, typer.Option(help="As for narrative-run.", metavar="PATTERN")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="As for narrative-run.", metavar="PATTERN")] = None,
-    private: Annotated[bool | None, typer.Option("--private/--no-private", help="As for narrative-run.")] = None,
-) -> None:
-    """Say whether a module or a function is recorded, why, and by which engine. Nothing of it is run."""
-    from narrative_auto.cli.options import scope_options
+def _dump(options: argparse.Namespace) -> int:
+    from narrative_auto.cli import boxes
+
+    boxes.show(boxes.found_running(options.pid, current_folder()), everything=options.all, as_json=options.json)
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
     from narrative_auto.launch.explain import explain_lines
     from narrative_auto.page import Page
 
     page = Page(sys.stdout)
-    typed = scope_options(engine, app_root, include, exclude, private)
-    environ = current_environment()
-    page.write(explain_lines(target, typed, environ, current_folder(), page.width if page.is_terminal else None))
-
-
-@app.command(context_settings={"allow_interspersed_args": False})
-def doctor(
-    command: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[COMMAND [ARG]...]", help="As for narrative-run; else this Python.", show_default=False
-        ),
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option(help="How long an interpreter may take to start.", min=0.1, metavar="SECONDS")
-    ] = 20.0,
-) -> int:
-    """Say what a recorded run would be like here, and what stands in its way. The command is not run."""
-    from narrative_auto.launch import doctor as doctors
-    from narrative_auto.page import Page
-
-    page = Page(sys.stdout)
-    facts = doctors.examine(command or [], current_environment(), current_folder(), timeout)
-    page.write(doctors.lines(facts, page.width if page.is_terminal else None))
-    return doctors.status(facts)
-
-
-@app.command()
-def scrub(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A crash dump, JSON, JSON lines, a log, any other text.")],
-    output: Annotated[
-        str, typer.Option(help="Where to write instead, - for stdout; FILE stays as it is.", metavar="PATH")
-    ] = "",
-    name: Annotated[
-        list[str] | None, typer.Option(help="A further part of names whose values are secret.", metavar="NAME")
-    ] = None,
-) -> int:
-    """Take the secrets out of a file that exists already, by name and by shape."""
-    from narrative_auto.cli import scrub as scrubbing
-
-    try:
-        done = scrubbing.scrub(file, output, name or [])
-    except scrubbing.ScrubError as error:
-        return fail(PROGRAM, str(error), USAGE)
-    told = sys.stderr if output == scrubbing.STANDARD_OUTPUT else sys.stdout
-    if not done.taken_out:
-        told.write(f"nothing to take out of {file}\n")
-    else:
-        told.write(f"{done.taken_out} value{'s' * (done.taken_out > 1)} taken out of {file}")
-        told.write(f", written to {done.written}\n" if output else "\n")
+    width = page.width if page.is_terminal else None
+    typed = scope_settings(options)
+    page.write(explain_lines(options.target, typed, current_environment(), current_folder(), width))
     return 0
 
 
-@app.command()
-def install() -> None:
-    """Put the start-up hook into this environment: NARRATIVE_AUTO=1 python app.py then records."""
+def _doctor(options: argparse.Namespace) -> int:
+    from narrative_auto.launch import doctor
+    from narrative_auto.page import Page
+
+    page = Page(sys.stdout)
+    facts = doctor.examine(
+        whole_command(options.command), current_environment(), current_folder(), float(options.timeout)
+    )
+    page.write(doctor.lines(facts, page.width if page.is_terminal else None))
+    return doctor.status(facts)
+
+
+def _scrub(options: argparse.Namespace) -> int:
+    from narrative_auto.cli import scrub
+
+    try:
+        done = scrub.scrub(options.file, options.output, options.name)
+    except scrub.ScrubError as error:
+        return fail(PROGRAM, str(error), USAGE)
+    told = sys.stderr if options.output == scrub.STANDARD_OUTPUT else sys.stdout
+    if not done.taken_out:
+        told.write(f"nothing to take out of {options.file}\n")
+    else:
+        told.write(f"{done.taken_out} value{'s' * (done.taken_out > 1)} taken out of {options.file}")
+        told.write(f", written to {done.written}\n" if options.output else "\n")
+    return 0
+
+
+def _install(_: argparse.Namespace) -> int:
+    from narrative_auto.launch import site_hook
+
     path = site_hook.install()
     sys.stdout.write(
         f"installed {path}\nNARRATIVE_AUTO=1 python app.py now records; narrative uninstall takes it out\n"
     )
+    return 0
 
 
-@app.command()
-def uninstall() -> None:
-    """Take the start-up hook out of this environment."""
+def _uninstall(_: argparse.Namespace) -> int:
+    from narrative_auto.launch import site_hook
+
     path = site_hook.uninstall()
     if path is None:
         sys.stdout.write(f"nothing to remove: there is no {site_hook.hook_path()}\n")
     else:
         sys.stdout.write(f"removed {path}\n")
+    return 0
+
+
+_DATABASE = (
+    "The store: a database file, or the folder that holds stories.db. By default the nearest .narrative/ upwards, "
+    "else runtime_narrative.db here."
+)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=PROGRAM, description="Look at the stories of past runs. Programs are run with narrative-run.")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}", help="Show the version.")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands", dest="named")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], told: str) -> argparse.ArgumentParser:
+        one: argparse.ArgumentParser = commands.add_parser(name, help=told, description=told)
+        one.set_defaults(run=run)
+        return one
+
+    one = command("stories", _stories, "List the stories of past runs.")
+    one.add_argument("--db", metavar="PATH", default="", help=_DATABASE)
+    one.add_argument(
+        "--last", metavar="N", type=_at_least(1, int), default=10, help="How many, the newest first; 10 by default."
+    )
+
+    one = command("story", _story, "Show one story: what ran, its whole tree, its failure.")
+    one.add_argument("id", metavar="ID", help="A story's id, or how it begins.")
+    one.add_argument("--db", metavar="PATH", default="", help=_DATABASE)
+
+    one = command(
+        "recover",
+        _recover,
+        "Show what a process was doing that died without a word: what it was inside, and what it did last.",
+    )
+    one.add_argument(
+        "target",
+        metavar="PATH|PID|ID",
+        nargs="?",
+        default="",
+        help="A black box, its process's number, or how its story's id begins.",
+    )
+    one.add_argument("--last", action="store_true", help="The last one that was left behind; the default.")
+    _add_extent(one)
+
+    one = command("dump", _dump, "Show what a running process is doing. Nothing is sent to it, and it is not stopped.")
+    one.add_argument("pid", metavar="PID", type=_at_least(1, int), help="The process's number.")
+    _add_extent(one)
+
+    one = command(
+        "explain",
+        _explain,
+        "Say whether a module or a function is recorded, why, and by which engine. Nothing of it is run.",
+    )
+    one.add_argument(
+        "target", metavar="TARGET", help="pkg.mod, pkg.mod:func, pkg.mod:Class.method, app.py or app.py:func"
+    )
+    as_there = "As for narrative-run."
+    add_scope(
+        one,
+        as_there,
+        "A folder whose modules are the application; also looked in.",
+        (as_there, as_there, as_there),
+    )
+
+    one = command(
+        "doctor",
+        _doctor,
+        "Say what a recorded run would be like here, and what stands in its way. The command is not run.",
+    )
+    one.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="As for narrative-run; else this Python."
+    )
+    one.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_at_least(0.1, float),
+        default=20.0,
+        help="How long an interpreter may take to start; 20 by default.",
+    )
+
+    one = command("scrub", _scrub, "Take the secrets out of a file that exists already, by name and by shape.")
+    one.add_argument("file", metavar="FILE", help="A crash dump, JSON, JSON lines, a log, any other text.")
+    one.add_argument(
+        "--output",
+        metavar="PATH",
+        default="",
+        help="Where to write instead, - for stdout; FILE stays as it is.",
+    )
+    one.add_argument(
+        "--name",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="A further part of names whose values are secret.",
+    )
+
+    command(
+        "install", _install, "Put the start-up hook into this environment: NARRATIVE_AUTO=1 python app.py then records."
+    )
+    command("uninstall", _uninstall, "Take the start-up hook out of this environment.")
+    return parser
+
+
+def _add_extent(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="All threads, calls and records, however many.")
+    parser.add_argument("--json", action="store_true", help="As JSON, for programs.")
+
+
+def _narrative() -> int:
+    parser = _parser()
+    options = parser.parse_args()
+    if options.named is None:
+        parser.print_help()
+        return 0
+    status: int = options.run(options)
+    return status
 
 
 def main() -> None:
     """Run the command line of this process and exit."""
-    sys.exit(call(PROGRAM, app))
+    sys.exit(call(PROGRAM, _narrative))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
-
-import typer
 
 from narrative_auto.errors import NarrativeError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 USAGE = 2
 
-# Later typers carry their own click, earlier ones depend on it: these are the classes of whichever it is.
-_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-_ClickError: type[Exception] = _UsageError.__bases__[0]
+
+class UsageError(NarrativeError):
+    """The command line is none that there is."""
 
 
 def fail(program: str, message: str, status: int) -> int:
@@ -27,29 +25,25 @@ def fail(program: str, message: str, status: int) -> int:
     return status
 
 
-def call(program: str, app: Callable[..., object], arguments: Sequence[str] | None = None) -> int:
-    """Run a typer application and return its exit status.
+def call(program: str, command: Callable[[], int]) -> int:
+    """Run a command and return its exit status.
 
     Args:
         program: the command's name, in front of messages.
-        app: the application.
-        arguments: the command line without the command; the process's own by default.
+        command: does the work and returns a status.
     """
     try:
-        status = app(args=arguments, standalone_mode=False, prog_name=program)
+        status = command()
         if sys.stdout is not None:
             sys.stdout.flush()
-    except typer.Exit as asked:
-        return int(asked.exit_code)
-    except typer.Abort:
+    except KeyboardInterrupt:
         return fail(program, "interrupted", 130)
-    except _ClickError as error:
-        described = getattr(error, "format_message", error.__str__)()
-        return fail(program, f"{described} ({program} --help shows what there is)", USAGE)
+    except UsageError as error:
+        return fail(program, f"{error} ({program} --help shows what there is)", USAGE)
     except NarrativeError as error:
         return fail(program, str(error), 1)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone. What is buffered still would be written at exit, and fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    return status if isinstance(status, int) else 0
+    return status

@@ -89,8 +89,9 @@ class SqliteStoryRenderer:
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA_VERSION:
                 raise StoreError(f"{self._path} was written by a later version: name another with --store")
-            self._connection.executescript(SCHEMA)
-            self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            if version < SCHEMA_VERSION:  # all of it or nothing: others may be about to do the same
+                script = f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+                self._connection.executescript(script)
         return self._connection
 
     def handle(self, event: Any) -> None:
