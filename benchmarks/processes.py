@@ -59,7 +59,9 @@ Times = dict[Way, list[list[float]]]
 """What each process printed, by way; process number n of each way ran in the same round."""
 
 
-def command(way: Way, arguments: Sequence[str], include: Sequence[str] = (), store: str = "off") -> list[str]:
+def command(
+    way: Way, arguments: Sequence[str], include: Sequence[str] = (), store: str = "off", tell: str = "nothing"
+) -> list[str]:
     """Return the command line that runs a script in some way."""
     if way.peer:
         return [sys.executable, str(UNDER_PEER), way.peer, *arguments]
@@ -67,7 +69,7 @@ def command(way: Way, arguments: Sequence[str], include: Sequence[str] = (), sto
         return [sys.executable, *arguments]
     launcher = str(Path(sys.executable).parent / "narrative-run")
     options = ["--engine", way.engine, "--recorder", way.recorder, "--budget", way.budget, "--store", store]
-    options += ["--tell", "nothing", *(f"--include={pattern}" for pattern in include)]
+    options += ["--tell", tell, *(f"--include={pattern}" for pattern in include)]
     return [launcher, *options, sys.executable, *arguments]
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 START_MS, HOOK_MS, EXIT_MS = 15.0, 0.3, 100.0
 """What a start and an end may take longer: recorded; with the hook installed and not asked for; after 10**6 calls."""
 
+FAILURE_MS = 50.0
+"""What the report of an ordinary failure may take, the dump and the store included."""
+
 GROWTH_KB = 2_000.0
 """By which resident memory may grow from 10**6 to the last call."""
 
@@ -33,6 +36,21 @@ def main():
     for _ in range(1_000_000): empty()
 main()
 print(time.monotonic(), flush=True)
+"""
+
+FAILS = """
+import logging, sys, time
+def insert(row): raise KeyError(f"order {row} rejected")
+def main():
+    logging.basicConfig(level=logging.INFO, filename="fails.log")
+    for number in range(20): logging.info("row %s", number)
+    insert(3)
+def timed(*raised, hook=sys.excepthook):
+    before = time.perf_counter()
+    hook(*raised)
+    print(time.perf_counter() - before, flush=True)
+sys.excepthook = timed
+main()
 """
 
 HOLDS = """
@@ -58,6 +76,7 @@ def main(results: Results) -> None:
         folder = Path(name)
         _start(results, folder, processes)
         _end(results, folder, processes)
+        _failure(results, folder, processes)
         _memory(results, folder)
 
 
@@ -133,6 +152,27 @@ def _end(results: Results, folder: Path, processes: int) -> None:
         lambda: from_last_line(way),
         min(processes, 11),
         EXIT_MS,
+    )
+
+
+def _failure(results: Results, folder: Path, processes: int) -> None:
+    """What the hook for exceptions takes, less what Python's own does, in a process that has lived for a moment."""
+    (folder / "fails.py").write_text(FAILS, "utf-8")
+    way = Way("auto", best_of("off"))
+
+    def in_hook(one: Way) -> float:
+        line = command(one, ["fails.py"], store=str(folder / ".narrative"), tell="line")
+        done = subprocess.run(line, cwd=folder, env=environment(), check=False, capture_output=True, text=True)
+        return float(done.stdout)
+
+    _differences(
+        results,
+        "the report of a failure",
+        way.name,
+        lambda: in_hook(PLAIN),
+        lambda: in_hook(way),
+        processes,
+        FAILURE_MS,
     )
 
 
