@@ -49,12 +49,12 @@ def set_strict(*, strict: bool) -> None:
 
 
 def tell_fault(what: str, fault: BaseException) -> None:
-    """Say on stderr, once for each kind of work, that a part of this package failed and is off."""
+    """Say on stderr, once for each kind of work, that a part of this package failed."""
     if what in _told:
         return
     _told.add(what)
     text = attempted(str, fault) or ""
-    say(f"{what} failed and is off, the program goes on ({type(fault).__name__}: {text})")
+    say(f"{what} failed ({type(fault).__name__}: {text}), the program goes on without it")
 
 
 def guarded(

@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from typing import Any
 
 READS_CODE, COMPILES, PICKLES, LOADS_MODULE = "reads code", "compiles frames", "pickles", "loads a module"
-"""What a watched function does with its argument: a function, or the module that it has loaded when it returns."""
+"""What a watched function does with a variable of its: a function, or the module that it has loaded when it returns."""
 
 _TRANSITIONS = {READS_CODE: START, COMPILES: START, PICKLES: START, LOADS_MODULE: RETURN, **TRANSITIONS_OF_EVENTS}
 
-_CLOUDPICKLE = {"Pickler._dynamic_function_reduce": (READS_CODE, "func")}
+_CLOUDPICKLE = {"Pickler._dynamic_function_reduce": {READS_CODE: "func"}}
 
-WATCHED: dict[str, dict[str, tuple[str, str]]] = {
-    "_pytest.assertion.rewrite": {"AssertionRewritingHook.exec_module": (LOADS_MODULE, "module")},
-    "numba.core.bytecode": {"FunctionIdentity.from_function": (READS_CODE, "pyfunc")},
-    "numba.core.dispatcher": {"Dispatcher.__init__": (READS_CODE, "py_func")},
-    "polars._utils.udfs": {"warn_on_inefficient_map": (READS_CODE, "function")},
+WATCHED: dict[str, dict[str, dict[str, str]]] = {
+    "_pytest.assertion.rewrite": {"AssertionRewritingHook.exec_module": {LOADS_MODULE: "module"}},
+    "numba.core.bytecode": {"FunctionIdentity.from_function": {READS_CODE: "pyfunc"}},
+    "numba.core.dispatcher": {"Dispatcher.__init__": {READS_CODE: "py_func"}},
+    "polars._utils.udfs": {"warn_on_inefficient_map": {READS_CODE: "function"}},
     "cloudpickle.cloudpickle": _CLOUDPICKLE,
     "joblib.externals.cloudpickle.cloudpickle": _CLOUDPICKLE,
     "pyspark.cloudpickle.cloudpickle": _CLOUDPICKLE,
     "ray.cloudpickle.cloudpickle": _CLOUDPICKLE,
-    "torch._dynamo.eval_frame": {"_TorchDynamoContext.__call__": (COMPILES, "fn")},
-    "torch._dynamo.variables.functions": {"UserFunctionVariable.__init__": (READS_CODE, "fn")},
-    "dill._dill": {"save_function": (PICKLES, "obj")},
+    "torch._dynamo.eval_frame": {"_TorchDynamoContext.__call__": {COMPILES: "fn"}},
+    "torch._dynamo.variables.functions": {"UserFunctionVariable.__init__": {READS_CODE: "fn"}},
+    "dill._dill": {"save_function": {PICKLES: "obj"}},
     **EVENTS,
 }
-"""{module: {qualified name of a function: (what it does, the argument that it does it with)}}."""
+"""{module: {qualified name of a function: {what it does: the variable that it does it with}}}."""
 
 COMPILES_FRAMES = frozenset({"torch._dynamo.eval_frame"})
 """Modules of compilers that take whatever function is called: from their import on, nothing is rewritten. What a module
@@ -52,7 +52,7 @@ class Watch:
     """What to do about watched functions.
 
     Args:
-        act: {what a function does: called with its argument}; what is missing is not watched.
+        act: {what a function does: called with the variable}; what is missing is not watched.
         step_aside: called when a module of `COMPILES_FRAMES` is being imported.
 
     Attributes:
@@ -66,7 +66,15 @@ class Watch:
 
     def wants(self, module: str) -> bool:
         """Return whether a module has a function to be watched."""
-        return any(kind in self._act for kind, _ in WATCHED.get(module, {}).values())
+        return any(kind in self._act for kinds in WATCHED.get(module, {}).values() for kind in kinds)
+
+    def also(self, kind: str, act: Callable[[Any], object]) -> None:
+        """Watch what else a function may do, from here on."""
+        self._act = {**self._act, kind: act}
+        for name, functions in WATCHED.items():
+            module = sys.modules.get(name)
+            if module is not None and any(kind in kinds for kinds in functions.values()):
+                attempted_within(self._take_in, module, name)
 
     def take_in(self) -> None:
         """Watch the functions of modules that were imported before they could be met, once.
@@ -100,9 +108,12 @@ class Watch:
 
         if module in COMPILES_FRAMES and code.co_name == "<module>":
             self._step_aside()
-        kind, argument = WATCHED[module].get(code.co_qualname, ("", ""))
-        if kind in self._act:
-            return assemble(code, {_TRANSITIONS[kind]: _Watching(argument, self._act[kind])}.get)
+        kinds = WATCHED[module].get(code.co_qualname, {})
+        probes = {
+            _TRANSITIONS[kind]: _Watching(name, self._act[kind]) for kind, name in kinds.items() if kind in self._act
+        }
+        if probes:
+            return assemble(code, probes.get)
         constants = tuple(self.watched(one, module) if type(one) is type(code) else one for one in code.co_consts)
         changed = any(new is not old for new, old in zip(constants, code.co_consts, strict=True))
         return code.replace(co_consts=constants) if changed else code
@@ -113,21 +124,21 @@ def _is_watched(code: CodeType) -> bool:
 
 
 class _Watching:
-    """The probe in a watched function: hands on one of its arguments."""
+    """The probe in a watched function: hands on one of its variables."""
 
-    __slots__ = ("_act", "_argument")
+    __slots__ = ("_act", "_name")
 
-    def __init__(self, argument: str, act: Callable[[Any], object]) -> None:
-        self._argument = argument
+    def __init__(self, name: str, act: Callable[[Any], object]) -> None:
+        self._name = name
         self._act = act
 
     def __bool__(self) -> bool:
-        value = sys._getframe(1).f_locals.get(self._argument)  # noqa: SLF001 - the watched function's own frame
+        value = sys._getframe(1).f_locals.get(self._name)  # noqa: SLF001 - the watched function's own frame
         if value is not None:
             try:
                 self._act(value)
             except Exception as fault:  # noqa: BLE001 - it is ours, or of a signal handler of the program's
-                guarded_within(f"looking after {self._argument}", _raise, fault)
+                guarded_within(f"looking after {self._name}", _raise, fault)
         return True
 
 

@@ -127,7 +127,13 @@ class Run:
             say(f"{self.engines.declined[0][1]}; the {first.name} engine takes its place")
         crashes = None if what.interactive else self._crashes
         self._libraries = watch_libraries(
-            self.engines, self._isolation, crashes, self._instrument_loaded, self._step_aside
+            self.engines,
+            self._isolation,
+            crashes,
+            self._left_worker,
+            self._watch.ended,
+            self._instrument_loaded,
+            self._step_aside,
         )
         self._finder = NarrativeFinder(
             self.engines.rewriter,
@@ -258,19 +264,26 @@ class Run:
         self.keeping.begin(self._narrator)
         guarded("announcing the story", self._announce)
 
+    def _left_worker(self, error: BaseException) -> None:
+        """Take down the exception that ends this worker of `multiprocessing`, which tells it."""
+        if self._ended or self._crash.outcome:
+            return
+        if issubclass(type(error), KeyboardInterrupt):
+            self._crash.outcome = "interrupted"
+            return
+        with EnoughRecursion():
+            self._crash.meet_late(error)
+
     def _end_worker(self) -> None:
         """Tell the end of a worker of `multiprocessing`.
 
-        Up to some version of CPython 3.12 it comes while an exception is on its way, if there is one; later ones have
-        told it by then, and what is left is the exit status.
+        Up to some version of CPython 3.12 it comes while an exception is on its way, if there is one.
         """
         error = sys.exc_info()[1]
         if isinstance(error, SystemExit):
             self._watch.left(id(error), type(error), error)
-        elif error is not None and not self._ended:
-            self._crash.meet_late(error)
-        elif not self._watch.status:
-            self._watch.status = programs.status_of_worker()
+        elif error is not None:
+            self._left_worker(error)
         self._end()
 
     def _end(self) -> None:

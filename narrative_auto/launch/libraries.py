@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
 from narrative_auto.instrument.foreign import COMPILES, LOADS_MODULE, PICKLES, READS_CODE, Watch
-from narrative_auto.instrument.library_events import LEFT_LOOP, LEFT_REQUEST, LEFT_THREAD, LOGS, STARTS_PROCESS, WARNS
+from narrative_auto.instrument.library_events import (
+    BEGINS_WORKER,
+    ENDS_WORKER,
+    LEFT_LOOP,
+    LEFT_REQUEST,
+    LEFT_THREAD,
+    LEFT_WORKER,
+    LOGS,
+    STARTS_PROCESS,
+    WARNS,
+)
 from narrative_auto.instrument.originals import restore, restore_all
 
 TYPE_CHECKING = False
@@ -20,6 +32,8 @@ def watch_libraries(
     engines: Engines,
     isolation: Isolation,
     crashes: Crashes | None,
+    left_worker: Callable[[BaseException], object],
+    ends_worker: Callable[[Any], object],
     instrument_loaded: Callable[[Any], object],
     step_aside: Callable[[], object],
 ) -> Watch:
@@ -29,9 +43,15 @@ def watch_libraries(
         engines: at work in this process.
         isolation: our own imports on the way.
         crashes: takes failures that the program survives; None where a person sees each as it comes.
+        left_worker: takes the exception that ends this process, where it is a worker of `multiprocessing`.
+        ends_worker: takes the exit status with which it ends.
         instrument_loaded: takes in a module that was loaded by other means than a finder.
         step_aside: called before a compiler of whatever function is called is imported.
     """
+
+    def begin_worker(_: Any) -> None:
+        watch.also(LEFT_WORKER, lambda _: _tell_of_worker(left_worker))
+
     witness = Witness(isolation)
     act: dict[str, Callable[[Any], object]] = {
         LOGS: witness.log,
@@ -43,6 +63,8 @@ def watch_libraries(
             LEFT_LOOP: crashes.left_loop,
             LEFT_THREAD: crashes.left_thread,
             LEFT_REQUEST: crashes.left_request,
+            BEGINS_WORKER: begin_worker,
+            ENDS_WORKER: ends_worker,
         }
     if engines.rewriter is not None:
         act |= {
@@ -52,7 +74,19 @@ def watch_libraries(
         }
         if engines.companion is None:
             act[LOADS_MODULE] = instrument_loaded
-    return Watch(act, step_aside)
+    watch: Watch = Watch(act, step_aside)
+    return watch
+
+
+def _tell_of_worker(left_worker: Callable[[BaseException], object]) -> None:
+    """Hand on the exception that is being printed, where it is `multiprocessing` that prints it."""
+    error = sys.exc_info()[1]
+    frame = sys._getframe(1)  # noqa: SLF001 - the question is for whom it is printed
+    while frame.f_code.co_name != "print_exc" and frame.f_back is not None:
+        frame = frame.f_back
+    caller = frame.f_back
+    if error is not None and caller is not None and caller.f_code.co_qualname == "BaseProcess._bootstrap":
+        left_worker(error)
 
 
 class Witness:

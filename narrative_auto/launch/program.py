@@ -8,8 +8,9 @@ import sys
 from narrative_auto.settings import project_root
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import FrameType
+
+_FROM_MULTIPROCESSING = ("from multiprocessing.spawn import ", "from multiprocessing.forkserver import ")
+"""How the commands begin by which `multiprocessing` starts interpreters."""
 
 SCRIPT, MODULE, CONSOLE_SCRIPT, COMMAND, SPAWNED, OTHER = "script", "module", "console script", "-c", "spawned", "other"
 
@@ -73,7 +74,7 @@ def identify(arguments: list[str], script: str) -> Program:
             MODULE, f"python -m {value}", _package_folder(value), modules=frozenset({value, f"{value}.__main__"})
         )
     if option == "-c":
-        if "--multiprocessing-fork" in arguments or "multiprocessing.spawn" in value:
+        if "--multiprocessing-fork" in arguments or value.startswith(_FROM_MULTIPROCESSING):
             return Program(SPAWNED, "multiprocessing child", here)
         return Program(COMMAND, "python -c", here)
     if option == "-x":
@@ -157,20 +158,6 @@ def current_folder() -> str:
         return os.getcwd()
     except OSError:  # it was removed
         return os.sep
-
-
-def status_of_worker() -> int | None:
-    """Return the exit status with which `multiprocessing` is ending this forked worker; None where it does not say."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - it is in a variable of the function that forked
-    while frame is not None:
-        if "multiprocessing" in frame.f_code.co_filename:
-            if frame.f_code.co_name == "_launch":
-                status = frame.f_locals.get("code")
-                return status & 0xFF if type(status) is int else None
-            if frame.f_code.co_name == "_bootstrap":
-                return None  # it has not come to its end
-        frame = frame.f_back
-    return None
 
 
 def is_main_interpreter() -> bool:

@@ -266,7 +266,7 @@ def test_a_fault_of_the_engine_costs_stages_not_the_import(
     monkeypatch.setattr(sys, "__stderr__", sys.stderr)
     write("shop_h.py", "kind = 'plain'\n")
     assert importlib.import_module("shop_h").kind == "plain"
-    assert "instrumenting shop_h failed and is off, the program goes on" in capsys.readouterr().err
+    assert "instrumenting shop_h failed (" in capsys.readouterr().err
 
 
 def test_namespace_packages(world: World, write: Write) -> None:

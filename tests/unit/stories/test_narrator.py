@@ -243,7 +243,7 @@ def test_a_renderer_that_raises_is_named_once_and_the_next_goes_on(
     assert broken.calls == 1
     assert (
         capsys.readouterr().err
-        == "narrative_auto: BrokenRenderer failed and is off, the program goes on (RuntimeError: no)\n"
+        == "narrative_auto: BrokenRenderer failed (RuntimeError: no), the program goes on without it\n"
     )
 
 
