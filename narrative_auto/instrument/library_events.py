@@ -21,7 +21,7 @@ LOGS, WARNS, STARTS_PROCESS, LEFT_LOOP, LEFT_THREAD, LEFT_REQUEST, BEGINS_WORKER
 )
 """What a function does with one of its variables: a log record, a warning message, a command line; the context of an
 event loop's exception handler, the thread that an exception has ended, the address that a request came from: once that
-was told. A worker of `multiprocessing` ends with an exit status; its exception is looked for in its own process only."""
+was told. A worker of `multiprocessing` ends with an exit status; its exception is looked for in its process only."""
 
 TRANSITIONS = {
     LOGS: START,
