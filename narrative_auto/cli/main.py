@@ -99,11 +99,12 @@ def _scrub(options: argparse.Namespace) -> int:
         done = scrub.scrub(options.file, options.output, options.name)
     except scrub.ScrubError as error:
         return fail(PROGRAM, str(error), USAGE)
-    told = sys.stderr if options.output == scrub.STANDARD_OUTPUT else sys.stdout
+    told = sys.stderr if done.written == "stdout" else sys.stdout
+    source = "stdin" if options.file == scrub.STANDARD_INPUT else options.file
     if not done.taken_out:
-        told.write(f"nothing to take out of {options.file}\n")
+        told.write(f"nothing to take out of {source}\n")
     else:
-        told.write(f"{done.taken_out} value{'s' * (done.taken_out > 1)} taken out of {options.file}")
+        told.write(f"{done.taken_out} value{'s' * (done.taken_out > 1)} taken out of {source}")
         told.write(f", written to {done.written}\n" if options.output else "\n")
     return 0
 
@@ -207,7 +208,7 @@ def _parser() -> Parser:
     )
 
     one = command("scrub", _scrub, "Take the secrets out of a file that exists already, by name and by shape.")
-    one.add_argument("file", metavar="FILE", help="A crash dump, JSON, JSON lines, a log, any other text.")
+    one.add_argument("file", metavar="FILE", help="A crash dump, JSON, JSON lines, a log, any other text; - for stdin.")
     one.add_argument(
         "--output",
         metavar="PATH",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 512 * 1024 * 1024
 """Larger files are refused: one is looked at as a whole, so that what is learnt late goes from what came early."""
 
-STANDARD_OUTPUT = "-"
+STANDARD_INPUT = STANDARD_OUTPUT = "-"
 
 _MOST_REMEMBERED = 2_000
 _SQLITE = b"SQLite format 3\0"
@@ -57,15 +57,19 @@ def scrub(path: str, output: str, names: Sequence[str]) -> Scrubbed:
     file without secrets is not touched.
 
     Args:
-        path: the file.
-        output: where to write instead; "" for the file itself, "-" for stdout.
+        path: the file; "-" for stdin.
+        output: where to write instead; "" for the file itself, "-" for stdout, where what came from stdin goes too.
         names: further parts of names whose values are secret.
 
     Raises:
         ScrubError: there is no such file, it is no text, it is being written to, or the result cannot be written.
     """
-    path = os.path.realpath(path)
-    content, before = _read(path)
+    if path == STANDARD_INPUT:
+        path, content, before = "stdin", _read_input(), None
+        output = output or STANDARD_OUTPUT
+    else:
+        path = os.path.realpath(path)
+        content, before = _read(path)
     text = _decoded(path, content)
     told = scrubbed_text(text, Redactor(names).remembering(_MOST_REMEMBERED))
     count = max(told.count(REDACTED) - text.count(REDACTED), int(told != text))
@@ -98,6 +102,15 @@ def _read(path: str) -> tuple[bytes, os.stat_result]:
         raise ScrubError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
+def _read_input() -> bytes:
+    if sys.stdin is None:
+        raise ScrubError("there is no stdin: name a file")
+    content = sys.stdin.buffer.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ScrubError(f"stdin gives more than {MOST_BYTES // 1024 // 1024} MiB: split it at line ends first")
+    return content
+
+
 def _decoded(path: str, content: bytes) -> str:
     """Return a file's text; bytes that are no UTF-8 come back as they were when it is encoded again."""
     if content.startswith(BOX_MAGIC):
@@ -120,14 +133,14 @@ def _write_into(target: str, content: bytes, path: str) -> None:
         raise ScrubError(f"{target} cannot be written: {error.strerror or error}; {path} is as it was") from None
 
 
-def _replace(target: str, content: bytes, path: str, before: os.stat_result) -> None:
+def _replace(target: str, content: bytes, path: str, before: os.stat_result | None) -> None:
     """Write a file under another name in the same folder, and let it take its place.
 
     Args:
         target: the file that is written.
         content: all of it.
         path: the file that was read; its mode, and its owner where that is allowed, are the new one's.
-        before: what that file was when it was read.
+        before: what that file was when it was read; None where it is none.
     """
     temporary = os.path.join(os.path.dirname(target), f".{os.path.basename(target)[:100]}.{os.urandom(4).hex()}")
     try:
@@ -136,11 +149,11 @@ def _replace(target: str, content: bytes, path: str, before: os.stat_result) -> 
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
-                attempted(os.fchown, file.fileno(), before.st_uid, before.st_gid)
-                os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
+                if before is not None:
+                    attempted(os.fchown, file.fileno(), before.st_uid, before.st_gid)
+                    os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
                 os.fsync(file.fileno())
-            now = os.stat(path)
-            if (now.st_mtime_ns, now.st_size, now.st_ino) != (before.st_mtime_ns, before.st_size, before.st_ino):
+            if before is not None and _is_another(os.stat(path), before):
                 raise ScrubError(
                     f"{path} was written to meanwhile and is left as it is: stop what writes it, or --output"
                 )
@@ -150,6 +163,10 @@ def _replace(target: str, content: bytes, path: str, before: os.stat_result) -> 
             raise
     except OSError as error:
         raise ScrubError(f"{target} cannot be written: {error.strerror or error}; {path} is as it was") from None
+
+
+def _is_another(now: os.stat_result, before: os.stat_result) -> bool:
+    return (now.st_mtime_ns, now.st_size, now.st_ino) != (before.st_mtime_ns, before.st_size, before.st_ino)
 
 
 def scrubbed_text(text: str, redactor: Redactor) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -16,7 +17,7 @@ import pytest
 from narrative_auto.cli import scrub as scrubbing
 from narrative_auto.cli.scrub import ScrubError, scrub
 from narrative_auto.recorder.layout import BOX_MAGIC
-from tests.conftest import COMMANDS, Done, narrative_run, run
+from tests.conftest import COMMANDS, Done, clean_environment, narrative_run, run
 from tests.secret_shapes import pieces, planted
 
 Write = Callable[[str, str], Path]
@@ -106,6 +107,32 @@ def test_elsewhere(write: Write, tmp_path: Path) -> None:
     assert (done.status, done.out) == (0, b"password=[redacted]\n")
     assert done.err == f"1 value taken out of {path}, written to stdout\n"
     assert path.read_text() == "password=hunter2\n"
+
+
+def test_what_comes_in_a_pipe(tmp_path: Path) -> None:
+    """`-` is stdin; what it gives goes to stdout, or into a new file that nobody else may read."""
+
+    def piped(content: bytes, *more: str) -> subprocess.CompletedProcess[bytes]:
+        command = [COMMANDS / "narrative", "scrub", "-", *more]
+        return subprocess.run(
+            command, cwd=tmp_path, env=clean_environment(), input=content, capture_output=True, check=False
+        )
+
+    done = piped(b"password=hunter2\n")
+    assert (done.returncode, done.stdout) == (0, b"password=[redacted]\n")
+    assert done.stderr == b"1 value taken out of stdin\n"
+    done = piped(b"order 17\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"order 17\n", b"nothing to take out of stdin\n")
+    done = piped(b"password=hunter2\n", "--output", "clean.log")
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"1 value taken out of stdin, written to {tmp_path / 'clean.log'}\n".encode(),
+    )
+    assert (tmp_path / "clean.log").read_text() == "password=[redacted]\n"
+    assert stat.S_IMODE((tmp_path / "clean.log").stat().st_mode) == 0o600
+    done = piped(b"a\0b")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"narrative: stdin is binary")
 
 
 def test_a_link_stays_a_link(write: Write, tmp_path: Path) -> None:
