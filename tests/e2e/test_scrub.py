@@ -113,7 +113,7 @@ def test_what_comes_in_a_pipe(tmp_path: Path) -> None:
     """`-` is stdin; what it gives goes to stdout, or into a new file that nobody else may read."""
 
     def piped(content: bytes, *more: str) -> subprocess.CompletedProcess[bytes]:
-        command = [COMMANDS / "narrative", "scrub", "-", *more]
+        command = [str(NARRATIVE), "scrub", "-", *more]
         return subprocess.run(
             command, cwd=tmp_path, env=clean_environment(), input=content, capture_output=True, check=False
         )
