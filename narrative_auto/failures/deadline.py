@@ -11,6 +11,7 @@ import sys
 import time
 
 from narrative_auto.errors import attempted
+from narrative_auto.recorder.ticker import PlainNap, Ticker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _EVERY = 0.05
 """Seconds between two looks at the calls that go on."""
 
-_IDLE_LOOKS = 40
+_IDLE_LOOKS = 3
 """Looks at nothing after which nobody looks any more."""
 
 
@@ -48,9 +49,6 @@ class _Call:
 _calls: dict[int, _Call] = {}
 """By thread; each step on it is one, so that no lock is needed, which the code that is called could hold."""
 
-_looking_in = [0]
-"""The process in which a thread looks after the calls; 0 for none."""
-
 
 def in_time(seconds: float, function: Callable[..., Any], /, *args: object) -> Any:
     """Call a function and return what it returns, or raise what it raises.
@@ -70,7 +68,7 @@ def in_time(seconds: float, function: Callable[..., Any], /, *args: object) -> A
     call = _calls[thread] = _Call(time.monotonic() + seconds)
     try:
         try:
-            _see_that_somebody_looks(thread)
+            _looker.start()
             return function(*args)
         finally:
             _settle(thread, call)
@@ -97,34 +95,41 @@ def _settle(thread: int, call: _Call) -> None:
         return
 
 
-def _see_that_somebody_looks(thread: int) -> None:
-    here = os.getpid()
-    if _looking_in[0] == here:
-        return
-    if _looking_in[0]:  # a child of fork, which has none of the other threads
-        for other in [one for one in _calls if one != thread]:
-            _calls.pop(other, None)
-    _looking_in[0] = here
-    if attempted(_thread.start_new_thread, _look, ()) is None:  # the interpreter is about to end
-        _looking_in[0] = 0
+_idle = [0]
 
 
-def _look() -> None:
-    """Interrupt what takes too long, until there has been nothing to look after for a while."""
-    looks = 0
-    while looks < _IDLE_LOOKS:
-        time.sleep(_EVERY)
-        looks = 0 if _calls else looks + 1
-        for thread, call in list(_calls.items()):
-            if time.monotonic() > call.until:
-                call.settled = False
-                call.fired = True
-                if _calls.get(thread) is call:
-                    attempted(_interrupt, thread, TooLongError)
-                call.settled = True
-    _looking_in[0] = 0
-    for thread in list(_calls)[:1]:  # it has begun just now
-        _see_that_somebody_looks(thread)
+def _look() -> bool:
+    """Interrupt what takes too long; return False when there has been nothing to look after for a while."""
+    _idle[0] = 0 if _calls else _idle[0] + 1
+    for thread, call in list(_calls.items()):
+        if time.monotonic() > call.until:
+            call.settled = False
+            call.fired = True
+            if _calls.get(thread) is call:
+                attempted(_interrupt, thread, TooLongError)
+            call.settled = True
+    return _idle[0] < _IDLE_LOOKS
+
+
+def _look_on() -> None:
+    """Go on where calls do: in a process that has forked, or where one has begun while the last look was taken."""
+    if _calls:
+        _looker.start(waits=True)
+
+
+_looker = Ticker(lambda: _idle.__setitem__(0, 0), _look, _EVERY, PlainNap, _look_on)
+
+
+def _begin_child() -> None:
+    """Know of no other thread any more, in a child of fork."""
+    for thread in [one for one in _calls if one != _thread.get_ident()]:
+        _calls.pop(thread, None)
+    _looker.forget()
+    _look_on()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_looker.stop, after_in_parent=_look_on, after_in_child=_begin_child)
 
 
 def _interrupt(thread: int, error: type[BaseException] | None) -> None:

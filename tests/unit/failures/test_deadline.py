@@ -85,13 +85,16 @@ def test_nothing_is_interrupted_once_it_has_returned(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """Calls that end just when their time is over: an interruption comes out of the call, or not at all."""
-    monkeypatch.setattr(deadline, "_EVERY", 0.0005)
-    in_time(1, time.sleep, 0.06)  # whoever looks has seen the change by then
+    looker = deadline._looker
+    looker.stop()
+    monkeypatch.setattr(looker, "_interval", 0.0005)
     interval = sys.getswitchinterval()
     request.addfinalizer(lambda: sys.setswitchinterval(interval))
     sys.setswitchinterval(1e-5)
     outcomes = {"done": 0, "interrupted": 0}
-    for _ in range(500):
+    for each in range(500):
+        if not each % 10:
+            time.sleep(0.0005 * random.randrange(8))  # whoever looks is about to go, or has just gone
         try:
             in_time(0.002, looping, random.uniform(0.0015, 0.004))
             outcomes["done"] += 1
@@ -113,3 +116,27 @@ def test_a_child_of_fork_has_it_too() -> None:
             os._exit(7)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_nobody_looks_when_there_is_nothing_to_look_after() -> None:
+    """The thread goes, comes back, and is gone in a fork: CPython warns of forks in processes with threads."""
+
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    if not os.path.isdir("/proc/self/task"):
+        pytest.skip("the system does not show its threads")
+    deadline._looker.stop()
+    before = threads()
+    for _ in range(2):
+        assert in_time(1, threads) == before + 1
+        until = time.monotonic() + 5
+        while threads() > before and time.monotonic() < until:
+            time.sleep(0.01)
+        assert threads() == before
+    assert in_time(1, threads) == before + 1
+    child = os.fork()
+    if child == 0:
+        os._exit(threads() + 10)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 11
+    assert threads() == before
