@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import shutil
 import signal
@@ -50,12 +49,6 @@ BOXES = tempfile.mkdtemp(prefix="narrative-boxes-")
 """The folder of black boxes of the processes under test."""
 
 atexit.register(shutil.rmtree, BOXES, ignore_errors=True)
-
-
-def pytest_collection_finish() -> None:
-    """Let the collections that tests ask for look at what the tests have made, not at pytest and all test modules."""
-    gc.collect()
-    gc.freeze()
 
 
 def clean_environment(**more: str) -> dict[str, str]:

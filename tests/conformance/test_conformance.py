@@ -32,6 +32,16 @@ from narrative_auto.instrument.scope import Scope
 from tests.conformance.harness import ENGINES, RECORDERS, Bench, bench
 from tests.conformance.scenarios import SCENARIOS, Scenario
 
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> Iterator[None]:
+    """Let the collections that the tests ask for look at what they have made, not at pytest and all test modules."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 REQUIRED = {
     "rewrite": {SEES_CLOSE, SEES_THROW, SURVIVES_OVERFLOW, KEEPS_TRACER, KEEPS_MONITORING},
     "monitoring": {SEES_EXISTING, SEES_EXEC, SEES_CLOSE, SEES_THROW, SURVIVES_OVERFLOW, KEEPS_CODE, KEEPS_TRACER},
