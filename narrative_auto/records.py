@@ -39,9 +39,6 @@ class Record:
 
     __hash__: Any = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self.__class__, tuple(getattr(self, name) for name in self.__match_args__)
-
     def __replace__(self, **values: Any) -> Any:
         return changed(self, **values)
 
@@ -59,6 +56,11 @@ class _Frozen(Record):
 
     def __hash__(self) -> int:
         return hash(tuple(getattr(self, name) for name in self.__match_args__))
+
+    def __setstate__(self, state: Any) -> None:
+        for values in state if isinstance(state, tuple) else [state]:
+            for name, value in (values or {}).items():
+                object.__setattr__(self, name, value)
 
 
 def _refuse(what: str, name: str) -> None:
@@ -85,19 +87,20 @@ class _Field:
         self.repr = repr
 
 
-def _record(*, frozen: bool = False, slots: bool = True) -> Callable[[type], type]:  # noqa: ARG001 - always has them
-    return lambda kind: _made(kind, _Frozen if frozen else Record)
+def _record(*, frozen: bool = False, slots: bool = False) -> Callable[[type], type]:
+    return lambda kind: _made(kind, _Frozen if frozen else Record, slots=slots)
 
 
-def _made(kind: type, base: type[Record]) -> type:
+def _made(kind: type, base: type[Record], *, slots: bool) -> type:
     body = {name: value for name, value in kind.__dict__.items() if name not in {"__dict__", "__weakref__"}}
     fields = {}
     for name in kind.__annotations__:
         default = body.pop(name, _MISSING)
         fields[name] = default if isinstance(default, _Field) else _Field(default=default)
     twin = _Twin(kind, fields, frozen=base is _Frozen)
+    if slots:
+        body["__slots__"] = tuple(fields)
     body |= {
-        "__slots__": tuple(fields),
         "__match_args__": tuple(fields),
         "_hidden": frozenset(name for name, one in fields.items() if not one.repr),
         "__init__": _initializer(kind, fields, frozen=base is _Frozen),

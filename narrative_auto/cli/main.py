@@ -227,6 +227,7 @@ def _parser() -> Parser:
         "install", _install, "Put the start-up hook into this environment: NARRATIVE_AUTO=1 python app.py then records."
     )
     command("uninstall", _uninstall, "Take the start-up hook out of this environment.")
+    parser.commands = commands.choices
     return parser
 
 

@@ -33,7 +33,10 @@ def call(program: str, command: Callable[[], int]) -> int:
         command: does the work and returns a status.
     """
     try:
-        status = command()
+        try:
+            status = command()
+        except SystemExit as asked:  # --help and --version
+            status = asked.code if isinstance(asked.code, int) else 0
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:

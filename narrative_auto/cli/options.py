@@ -10,13 +10,18 @@ from narrative_auto.errors import SettingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, NoReturn
 
 _COLUMNS = 80
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes a command line apart; options are given whole, and what is wrong is told in one line."""
+    """Takes a command line apart; options are given whole, and what is wrong is told in one line.
+
+    Attributes:
+        commands: the names of the commands that it knows.
+    """
 
     def __init__(self, **more: Any) -> None:
         def formatter(prog: str) -> argparse.HelpFormatter:
@@ -24,18 +29,35 @@ class Parser(argparse.ArgumentParser):
             return argparse.HelpFormatter(prog, width=_COLUMNS, max_help_position=28)
 
         super().__init__(allow_abbrev=False, formatter_class=formatter, **more)
+        self.commands: Iterable[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Take a command line apart; what is not known is refused here, by the command that does not know it."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            if name.startswith("-") and name != "--":
+                raise UsageError(f"there is no option {name}{_but(name, self._option_string_actions)}")
+            raise UsageError(f"{unknown[0]!r} is one argument too many")
+        return known, unknown
 
     def error(self, message: str) -> NoReturn:
-        """Refuse a command line; name the option that a mistyped one is like."""
-        unknown = message.partition("unrecognized arguments: ")[2].split(" ")[0].partition("=")[0]
-        if unknown.startswith("-"):
-            from difflib import get_close_matches
-
-            like = get_close_matches(unknown, self._option_string_actions, 1)
-            message = f"there is no option {unknown}{f', but {like[0]}' if like else ''}"
-        elif unknown:
-            message = f"{unknown!r} is one argument too many"
+        """Refuse a command line; say what a mistyped command is like, and how a value may begin with a dash."""
+        _, is_choice, choice = message.partition("invalid choice: ")
+        name = choice.partition(" (")[0].strip("'\"")
+        like = _but(name, self.commands)
+        if is_choice and like:
+            message = f"there is no command {name}{like}"
+        elif message.endswith("expected one argument"):
+            message += ": --option=VALUE where the value begins with -"
         raise UsageError(message)
+
+
+def _but(name: str, known: Iterable[str]) -> str:
+    """Return what a mistyped name is like, for the end of a sentence; "" for nothing."""
+    from difflib import get_close_matches
+
+    return "".join(f", but {like}" for like in get_close_matches(name, known, 1))
 
 
 def add_scope(parser: argparse.ArgumentParser, engines: str, roots: str, patterns: tuple[str, str, str]) -> None:

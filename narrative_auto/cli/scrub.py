@@ -23,6 +23,7 @@ MOST_BYTES = 512 * 1024 * 1024
 
 STANDARD_INPUT = STANDARD_OUTPUT = "-"
 
+_STDIN = "stdin"
 _MOST_REMEMBERED = 2_000
 _SQLITE = b"SQLite format 3\0"
 _BYTE_ORDER_MARK = "\ufeff"
@@ -65,7 +66,7 @@ def scrub(path: str, output: str, names: Sequence[str]) -> Scrubbed:
         ScrubError: there is no such file, it is no text, it is being written to, or the result cannot be written.
     """
     if path == STANDARD_INPUT:
-        path, content, before = "stdin", _read_input(), None
+        path, content, before = _STDIN, _read_input(), None
         output = output or STANDARD_OUTPUT
     else:
         path = os.path.realpath(path)
@@ -114,7 +115,8 @@ def _read_input() -> bytes:
 def _decoded(path: str, content: bytes) -> str:
     """Return a file's text; bytes that are no UTF-8 come back as they were when it is encoded again."""
     if content.startswith(BOX_MAGIC):
-        raise ScrubError(f"{path} is a black box: narrative recover {path} --json --all shows it without its secrets")
+        file = "PATH" if path == _STDIN else path
+        raise ScrubError(f"{path} is a black box: narrative recover {file} --json --all shows it without its secrets")
     if content.startswith(_SQLITE):
         raise ScrubError(f"{path} is an SQLite database: write it as text first (sqlite3 FILE .dump), or delete it")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):

@@ -37,9 +37,9 @@ def write_dump(crash: Crash, folder: str) -> str:
     """
     crashes = os.path.join(folder, store_folder.CRASHES)
     _forget_old(crashes)
-    content = _json({"format": FORMAT, **_encodable(crash)})
+    content = _json({"format": FORMAT, **_encodable(crash)}).encode("utf-8")
     descriptor, path = _new_file(crashes, crash.story_id[:6])
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    with os.fdopen(descriptor, "wb") as file:
         file.write(content)
     return path
 
@@ -57,9 +57,9 @@ def _new_file(crashes: str, name: str) -> tuple[int, str]:
 
 def _json(members: dict[str, Any]) -> str:
     """Return a dump's text: indented, but for the records, of which each has a line."""
-    encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+    encode = json.JSONEncoder(ensure_ascii=False).encode
     records = ",".join(f"\n    {encode(record)}" for record in members.pop("records"))
-    others = json.dumps(members, ensure_ascii=False, indent=2, default=str).removesuffix("\n}")
+    others = json.dumps(members, ensure_ascii=False, indent=2).removesuffix("\n}")
     return f'{others},\n  "records": [{records}\n  ]\n}}\n'
 
 
@@ -78,7 +78,7 @@ def _encodable(value: Any) -> Any:
         return {clean(str(name)): _encodable(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_encodable(one) for one in value]
-    return value
+    return value if value is None or isinstance(value, int) else clean(str(value))
 
 
 def _forget_old(crashes: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from narrative_auto.failures.deadline import in_time
 from narrative_auto.failures.naming import is_weak
 from narrative_auto.failures.redaction import Redactor
 from narrative_auto.failures.shapes import REDACTED
@@ -23,9 +22,6 @@ UNSERIALIZABLE = "<unserializable>"
 
 _SLOW = 0.02
 """Seconds that a `repr` may take, twice, before it is not called any more for its type."""
-
-_MOST_SECONDS = 0.25
-"""Seconds after which it is interrupted."""
 
 _MOST_KNOWN = 1_000
 _MOST_IN_LINE = 200
@@ -88,7 +84,7 @@ def own_text(value: Any) -> str:
     if _slow.has(kind):
         return f"<{name_of_type(kind)}>"
     began = time.perf_counter()
-    text = undisturbed(in_time, _MOST_SECONDS, repr, value)
+    text = undisturbed(repr, value)
     _slow.timed(kind, time.perf_counter() - began)
     return text if isinstance(text, str) else UNSERIALIZABLE
 

@@ -19,6 +19,10 @@ _MOST_STATEMENT = 20_000
 _OF_CLAUSES = ("identified", "passw", "passphrase", "pwd", "secret", "access_key", "credential", "crypt")
 """What a clause or a function about passwords has in it, in small letters."""
 
+_SPOKEN = lazily(
+    r"\b(?:insert|replace|update|select|delete|merge|alter|create|grant|set|identified|password|secret|crypt|encrypt)\b",
+    re.IGNORECASE,
+)
 _STATEMENT = lazily(
     r"\b(?:insert|replace|update|select|delete|merge|alter|create|where|values|and|set)\b", re.IGNORECASE
 )
@@ -92,7 +96,7 @@ def sql_spans(text: str, is_secret: Callable[[str], bool]) -> Iterator[Span]:
         return
     if any(word in lower for word in _OF_CLAUSES):
         yield from _clauses(text)
-    if not _STATEMENT.search(text):
+    if not _SPOKEN.search(text) or not _STATEMENT.search(text):
         return
     if "'" in text:
         yield from _comparisons(text, is_secret)

@@ -155,7 +155,7 @@ _WITHIN = (
     ("|", r"[0-9]{15,16}\|[\w-]{27,40}+"),  # Facebook
     ("%7", r"[0-9]{15,16}%7[Cc][\w-]{27,40}+"),
     ("_mmk", r"[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk"),
-    (".webhook.office.com/", r"[\w-]{1,60}\.webhook\.office\.com/webhookb2/[\w@/=-]{20,500}+"),
+    (".webhook.office.com/", r"[\w-]{1,63}\.webhook\.office\.com/webhookb2/[\w@/=-]{20,500}+"),
 )
 """What has no beginning of its own: a part of it, and the whole."""
 
@@ -188,6 +188,7 @@ def token_spans(text: str) -> Iterator[Span]:
                 found = rest.match(text, start + len(beginning))
                 if found:
                     yield start, found.end()
+                    start = found.end() - 1
             start = text.find(beginning, start + 1)
     for part, whole in _WHOLES:
         if part in text:

@@ -8,7 +8,6 @@ import time
 import weakref
 
 from narrative_auto.errors import attempted
-from narrative_auto.failures.deadline import in_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ MOST_MESSAGE_CHARACTERS = 2_000
 """Characters of an exception's message that are kept."""
 
 _MOST_SECONDS = 0.5
-"""How long an exception's own `__str__` may take; then it is interrupted, and not asked again."""
+"""How long an exception's own `__str__` may take before it is not asked again."""
 
 _MOST_ARGUMENTS = 20
 _MOST_SLOW = 100
@@ -100,12 +99,15 @@ slow_errors = SlowTypes(_MOST_SECONDS)
 
 
 def _text_in_time(value: object) -> str | None:
-    """Return `str(value)` of an object of the program's, in this thread: it may say something else in another one."""
+    """Return `str(value)` of an object of the program's, in its own thread: it may say something else in another one.
+
+    Python itself asks for it, too, so an exception whose text never ends is never told.
+    """
     kind = type(value)
     if slow_errors.has(kind):
         return None
     began = time.perf_counter()
-    text: str | None = undisturbed(in_time, _MOST_SECONDS, str, value)
+    text: str | None = undisturbed(str, value)
     slow_errors.timed(kind, time.perf_counter() - began)
     return text
 

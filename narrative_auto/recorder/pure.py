@@ -43,7 +43,6 @@ from narrative_auto.recorder.layout import (
 from narrative_auto.recorder.probes import SilentProbe, probe_types
 from narrative_auto.recorder.readings import Edge, NotableCall, OpenCall
 from narrative_auto.recorder.sites import FUNCTION, GENERATOR, Site, SiteTable
-from narrative_auto.recorder.ticker import PlainNap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +64,26 @@ class _Retiring:
 
     def __del__(self) -> None:
         self._retire(self._lane)
+
+
+class PlainNap:
+    """A lock on which a thread of ours sleeps."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+
+    def acquire(self, *, timeout: float = -1.0) -> bool:
+        """Close it, or wait for so many seconds until it is open; return whether it was."""
+        return self._lock.acquire(timeout=timeout)
+
+    def release(self) -> None:
+        """Open it."""
+        self._lock.release()
+
+    def end(self) -> None:
+        """Do nothing: C code that forks beside this recorder is on its own."""
 
 
 class PureRecorder:

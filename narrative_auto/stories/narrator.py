@@ -6,7 +6,7 @@ import time
 
 from narrative_auto.errors import guarded
 from narrative_auto.recorder.base import cost_per_record
-from narrative_auto.recorder.ticker import Ticker
+from narrative_auto.stories.ticker import Ticker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -52,12 +52,18 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def _plain(event: Any) -> Any:
+    """Let an event be copied and pickled with its fields worked out."""
+    kind = event.__class__
+    return kind, tuple(getattr(event, name) for name in kind.__match_args__)
+
+
 def _kind(base: Any, slots: tuple[str, ...], own: dict[str, Callable[[Any], Any]]) -> type:
     """Return a class whose fields are worked out, and which passes for the event, also where classes are compared."""
     fields = {name: _field(getattr(base, name), read) for name, read in {**_FIELDS, **own}.items()}
     assert set(base.__match_args__) == set(fields)
     passing = {"__class__": property(lambda _: base), "__module__": base.__module__, "__qualname__": base.__qualname__}
-    return type(base.__name__, (base,), {"__slots__": slots, **passing, **fields})
+    return type(base.__name__, (base,), {"__slots__": slots, "__reduce__": _plain, **passing, **fields})
 
 
 def _progress(event: Any) -> int:

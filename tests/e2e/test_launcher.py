@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import COMMANDS, LAUNCHER, narrative_run, run
+from tests.conftest import COMMANDS, LAUNCHER, clean_environment, narrative_run, run
 
 Write = Callable[[str, str], Path]
 
@@ -98,7 +99,8 @@ def test_a_command_that_cannot_be_executed_is_one_line_and_126(write: Write, tmp
         (["--app-root", "/no/such/folder"], "--app-root takes a folder, and '/no/such/folder' is none"),
         (["--include", "a b"], "--include takes module patterns such as shop.*, not 'a b'"),
         (["--quiet", "--tell", "tree"], "--quiet and --tell tree contradict each other"),
-        (["--bogus"], "--bogus"),
+        (["--bogus"], "there is no option --bogus (narrative-run --help"),
+        (["--buget=3"], "there is no option --buget, but --budget"),
         ([], "no command given: narrative-run python app.py"),
     ],
 )
@@ -203,6 +205,43 @@ def test_a_program_that_replaces_itself_still_tells(write: Write, tmp_path: Path
     done = narrative_run("--tell", "tree", sys.executable, "app.py", cwd=tmp_path)
     assert done.status == 0
     assert "1 site, 1 call" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["storys"], "there is no command storys, but story "),
+        (["stories", "--lst", "3"], "there is no option --lst, but --last "),
+        (["stories", "3"], "'3' is one argument too many"),
+        (["stories", "--last", "0"], "--last: '0' is no number from 1 on"),
+        (["story"], "ID"),
+        (["scrub", "--name"], "--option=VALUE where the value begins with -"),
+    ],
+)
+def test_a_bad_command_is_one_line_and_2(tmp_path: Path, arguments: list[str], words: str) -> None:
+    """Of `narrative`: what is wrong, what it is like, and where to read on."""
+    done = run(COMMANDS / "narrative", *arguments, cwd=tmp_path)
+    assert (done.status, done.out) == (2, b"")
+    assert words in done.err
+    assert done.err.endswith(" (narrative --help shows what there is)\n")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["narrative", "narrative-run"])
+def test_help_into_a_closed_pipe(command: str, tmp_path: Path) -> None:
+    """Nothing is said of it, and the status is that of other tools."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(
+            [COMMANDS / command, "--help"],
+            cwd=tmp_path,
+            env=clean_environment(),
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_the_launcher_itself_is_executable() -> None:

@@ -347,17 +347,3 @@ def test_a_hook_that_is_installed_later_and_hands_nothing_on(write: Write) -> No
     assert done.out == b"mine\n"
     assert " failed in main -- " in report_of(done)[0]
     assert [one["failure"]["error_message"] for one in dumps] == ["lost"]
-
-
-def test_an_exception_whose_text_never_ends(write: Write) -> None:
-    """Python does not come to an end with it either; the dump is there all the same."""
-    source = (
-        "import signal\nsignal.alarm(6)\nclass E(Exception):\n    def __str__(self):\n        while True: pass\n"
-        "def work(): raise E\nwork()\n"
-    )
-    path = write("app.py", source)
-    done = narrative_run(sys.executable, path, cwd=path.parent)
-    assert done.status == -signal.SIGALRM
-    (dump,) = (path.parent / ".narrative" / "crashes").glob("*.json")
-    told = json.loads(dump.read_text("utf-8"))
-    assert (told["failed_in"], told["failure"]["error_message"]) == ("work", "<unprintable E>")

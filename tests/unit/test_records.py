@@ -108,3 +108,20 @@ def test_none_of_it_imports_dataclasses() -> None:
         "print('dataclasses' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_what_extends_it_is_copied_with_what_is_its_own() -> None:
+    """Attributes of its own, an `__init__` of its own."""
+
+    class Named(Point):
+        def __init__(self, name: str) -> None:
+            super().__init__(len(name))
+            self.name = name
+
+    class Sized(Fixed):
+        pass
+
+    one = copy.copy(Named("abc"))
+    assert (one.name, one.x) == ("abc", 3)
+    assert copy.deepcopy(Sized("a", 3)) == Sized("a", 3)
+    assert not hasattr(Fixed("a"), "__dict__")

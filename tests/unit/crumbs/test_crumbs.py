@@ -106,24 +106,6 @@ def test_repr_that_fails(value: object) -> None:
     assert one["good"] == "1"
 
 
-def test_a_repr_that_never_ends_is_interrupted() -> None:
-    """The program waits for a moment, and goes on; the third time it does not wait."""
-
-    class Endless:
-        def __repr__(self) -> str:
-            while True:
-                pass
-
-    began = time.monotonic()
-    for _ in range(10):
-        crumbs.crumb("asked", row=Endless(), kept=1)
-    assert time.monotonic() - began < 3
-    shown = [one["row"] for one in crumbs.snapshot()]
-    assert shown[:2] == ["<unserializable>"] * 2
-    assert all(one.endswith("Endless>") for one in shown[2:])
-    assert {one["kept"] for one in crumbs.snapshot()} == {"1"}
-
-
 def test_a_slow_repr_is_asked_twice() -> None:
     """A type that takes long, twice, shows as its name from then on."""
     asked = []

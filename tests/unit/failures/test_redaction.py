@@ -42,6 +42,7 @@ SHAPED = [
     "4111 1111 1111 1111",
     "5500-0000-0000-0004",
     "3782 822463 10005",
+    f"{'a' * 62}.webhook.office.com/webhookb2/{filled(40)}",
 ]
 
 
@@ -146,6 +147,8 @@ def test_card_between_numbers() -> None:
         "0.4111111111111111",
         "scikit: sk-learn-contrib-imbalanced-learning",
         "task-1234567890abcdefghijkl",
+        "unexpected token < '(' and more",
+        "if token in ('+', '-') and depth:",
     ],
 )
 def test_innocent_text_stays(text: str) -> None:
@@ -501,7 +504,17 @@ def test_ordinary_texts_take_the_short_way() -> None:
 
 HARD = [*PIECES, "password=", "password=a(", "password=(", "password=a(((((((((((", "password = x ", "password=\\'"]
 HARD += ["('password','", "<password>", "--password ", "Cookie: a'", "Bearer ", "a", "a=", "A", "4", "1234 5678 "]
-HARD += ["eyJ", "_eyJaaaaaaaa", "SG.aaaaaaaaaaaaaaaaaaaa.", "sk-a", "//a:b@", "-----BEGIN PRIVATE KEY-----"]
+HARD += [
+    "eyJ",
+    "-eyJ",
+    "pypi-",
+    "-eyJ" * 1_000 + "." + "x" * 36_000,
+    "_eyJaaaaaaaa",
+    "SG.aaaaaaaaaaaaaaaaaaaa.",
+    "sk-a",
+    "//a:b@",
+    "-----BEGIN PRIVATE KEY-----",
+]
 HARD += [
     "IDENTIFIED BY '",
     "select '",

@@ -18,26 +18,6 @@ if TYPE_CHECKING:
     from narrative_auto.recorder.base import Nap
 
 
-class PlainNap:
-    """A lock on which a thread of ours sleeps."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = _thread.allocate_lock()
-
-    def acquire(self, *, timeout: float = -1.0) -> bool:
-        """Close it, or wait for so many seconds until it is open; return whether it was."""
-        return self._lock.acquire(timeout=timeout)
-
-    def release(self) -> None:
-        """Open it."""
-        self._lock.release()
-
-    def end(self) -> None:
-        """Do nothing: C code that forks beside this recorder is on its own."""
-
-
 class Ticker:
     """Calls a function every so often, in a thread of its own.
 
@@ -46,7 +26,6 @@ class Ticker:
         work: called after each interval; the thread ends when it returns False.
         interval: seconds.
         new_nap: makes the lock on which it sleeps.
-        ended: called when the thread has ended by itself, and may be started again.
     """
 
     def __init__(
@@ -55,13 +34,11 @@ class Ticker:
         work: Callable[[], bool],
         interval: float,
         new_nap: Callable[[], Nap],
-        ended: Callable[[], object] = lambda: None,
     ) -> None:
         self._new_nap = new_nap
         self._prepare = prepare
         self._work = work
         self._interval = interval
-        self._ended = ended
         self._closed = False
         self.forget()
 
@@ -73,16 +50,12 @@ class Ticker:
         self._wake = self._new_nap()
         self._gone = _thread.allocate_lock()
 
-    def start(self, *, waits: bool = False) -> None:
-        """Start the thread unless it runs or was closed. Where no thread can be had, nothing happens.
-
-        Args:
-            waits: for somebody else who is just doing it, and may have found it running; not for signal handlers.
-        """
-        if not self._starting.acquire(blocking=waits):
-            return
+    def start(self) -> None:
+        """Start the thread unless it runs or was closed. Where no thread can be had, nothing happens."""
+        if not self._starting.acquire(blocking=False):
+            return  # somebody else is just doing it
         try:
-            if self._closed or (self._running and self._gone.locked()):
+            if self._running or self._closed:
                 return
             self._wake = self._new_nap()
             self._gone = _thread.allocate_lock()
@@ -102,27 +75,29 @@ class Ticker:
 
     def stop(self, patience: float = 5.0) -> None:
         """End the thread and wait until it is gone, also for the system; at most `patience` seconds."""
-        with self._starting:
+        if not self._starting.acquire(timeout=patience):
+            return  # a signal handler of the program's raised while the thread was being started
+        try:
             if not self._running:
                 return
             self._running = False
             self._wake.release()
             if self._gone.acquire(timeout=patience):
                 _wait_until_gone(self._native_id)
+        finally:
+            self._starting.release()
 
     def _run(self, wake: Nap, gone: _thread.LockType) -> None:
-        by_itself = False
         try:
             self._native_id = _thread.get_native_id()
             _block_signals()
             self._prepare()
-            while not by_itself and not wake.acquire(timeout=self._interval):
-                by_itself = not self._work()
+            while not wake.acquire(timeout=self._interval):
+                if not self._work():
+                    break
         finally:
             wake.end()
             gone.release()
-        if by_itself:
-            self._ended()
 
 
 def _block_signals() -> None:
