@@ -43,8 +43,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Refuse a command line; say what a mistyped command is like, and how a value may begin with a dash."""
-        _, is_choice, choice = message.partition("invalid choice: ")
-        name = choice.partition(" (")[0].strip("'\"")
+        _, is_choice, choice = message.partition("invalid choice: '")
+        name = choice.partition("'")[0]  # from 3.15 on a suggestion of its own follows
         like = _but(name, self.commands)
         if is_choice and like:
             message = f"there is no command {name}{like}"
