@@ -1,8 +1,10 @@
-"""Records: classes of named fields, as `dataclasses` makes them, in a tenth of the time.
+"""Records: classes of named fields, as `dataclasses` makes them, in a sixth of the time.
 
-`import dataclasses` and the classes of this package take it 25 to 35 ms, which the start, the end and the report of a
-failure do not have. A type checker sees `dataclasses.dataclass` here, and whoever uses records as dataclasses
-(`asdict`, `replace`, `fields`, a dataclass that extends one) finds what `dataclasses` would have made, made then.
+The import and 23 classes of eight fields take 6 to 8 ms in a fresh process, with `dataclasses` 41 to 46 (CPython 3.11
+to 3.13): the start, the end and the report of a failure do not have that.
+
+A type checker sees `dataclasses.dataclass` here, and whoever uses records as dataclasses (`asdict`, `replace`,
+`fields`, a dataclass that extends one) finds what `dataclasses` would have made, made then.
 """
 
 from __future__ import annotations

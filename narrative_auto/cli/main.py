@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    _Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+
 PROGRAM = "narrative"
 
 
@@ -141,65 +143,79 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}", help="Show the version.")
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", dest="named")
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], told: str) -> argparse.ArgumentParser:
-        one: argparse.ArgumentParser = commands.add_parser(name, help=told, description=told)
-        one.set_defaults(run=run)
-        return one
+    def add(name: str, run: Callable[[argparse.Namespace], int], told: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = commands.add_parser(name, help=told, description=told)
+        command.set_defaults(run=run)
+        return command
 
-    one = command("stories", _stories, "List the stories of past runs.")
-    one.add_argument("--db", metavar="PATH", default="", help=_DATABASE)
-    one.add_argument(
+    _add_past(add)
+    _add_processes(add)
+    _add_questions(add)
+    _add_scrub(add)
+    add(
+        "install", _install, "Put the start-up hook into this environment: NARRATIVE_AUTO=1 python app.py then records."
+    )
+    add("uninstall", _uninstall, "Take the start-up hook out of this environment.")
+    parser.commands = commands.choices
+    return parser
+
+
+def _add_past(add: _Add) -> None:
+    """Add what looks at stories."""
+    stories = add("stories", _stories, "List the stories of past runs.")
+    stories.add_argument(
         "--last", metavar="N", type=_at_least(1, int), default=10, help="How many, the newest first; 10 by default."
     )
+    story = add("story", _story, "Show one story: what ran, its whole tree, its failure.")
+    story.add_argument("id", metavar="ID", help="A story's id, or how it begins.")
+    for command in (stories, story):
+        command.add_argument("--db", metavar="PATH", default="", help=_DATABASE)
 
-    one = command("story", _story, "Show one story: what ran, its whole tree, its failure.")
-    one.add_argument("id", metavar="ID", help="A story's id, or how it begins.")
-    one.add_argument("--db", metavar="PATH", default="", help=_DATABASE)
 
-    one = command(
+def _add_processes(add: _Add) -> None:
+    """Add what looks at processes, dead and alive."""
+    recover = add(
         "recover",
         _recover,
         "Show what a process was doing that died without a word: what it was inside, and what it did last.",
     )
-    one.add_argument(
+    recover.add_argument(
         "target",
         metavar="PATH|PID|ID",
         nargs="?",
         default="",
         help="A black box, its process's number, or how its story's id begins.",
     )
-    one.add_argument("--last", action="store_true", help="The last one that was left behind; the default.")
-    _add_extent(one)
+    recover.add_argument("--last", action="store_true", help="The last one that was left behind; the default.")
+    dump = add("dump", _dump, "Show what a running process is doing. Nothing is sent to it, and it is not stopped.")
+    dump.add_argument("pid", metavar="PID", type=_at_least(1, int), help="The process's number.")
+    for command in (recover, dump):
+        command.add_argument("--all", action="store_true", help="All threads, calls and records, however many.")
+        command.add_argument("--json", action="store_true", help="As JSON, for programs.")
 
-    one = command("dump", _dump, "Show what a running process is doing. Nothing is sent to it, and it is not stopped.")
-    one.add_argument("pid", metavar="PID", type=_at_least(1, int), help="The process's number.")
-    _add_extent(one)
 
-    one = command(
+def _add_questions(add: _Add) -> None:
+    """Add what says how a run would be."""
+    explain = add(
         "explain",
         _explain,
         "Say whether a module or a function is recorded, why, and by which engine. Nothing of it is run.",
     )
-    one.add_argument(
+    explain.add_argument(
         "target", metavar="TARGET", help="pkg.mod, pkg.mod:func, pkg.mod:Class.method, app.py or app.py:func"
     )
     as_there = "As for narrative-run."
-    add_scope(
-        one,
-        as_there,
-        "A folder whose modules are the application; also looked in.",
-        (as_there, as_there, as_there),
-    )
-
-    one = command(
+    roots = "A folder whose modules are the application; also looked in."
+    add_scope(explain, as_there, roots, (as_there, as_there, as_there))
+    doctor = add(
         "doctor",
         _doctor,
         "Say what a recorded run would be like here, and what stands in its way. The command is not run.",
     )
-    one.add_argument(
+    doctor.add_argument(
         "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="As for narrative-run; else this Python."
     )
-    one.add_argument(
+    doctor.add_argument(
         "--timeout",
         metavar="SECONDS",
         type=_at_least(0.1, float),
@@ -207,33 +223,16 @@ def _parser() -> Parser:
         help="How long an interpreter may take to start; 20 by default.",
     )
 
-    one = command("scrub", _scrub, "Take the secrets out of a file that exists already, by name and by shape.")
-    one.add_argument("file", metavar="FILE", help="A crash dump, JSON, JSON lines, a log, any other text; - for stdin.")
-    one.add_argument(
-        "--output",
-        metavar="PATH",
-        default="",
-        help="Where to write instead, - for stdout; FILE stays as it is.",
-    )
-    one.add_argument(
-        "--name",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="A further part of names whose values are secret.",
-    )
 
-    command(
-        "install", _install, "Put the start-up hook into this environment: NARRATIVE_AUTO=1 python app.py then records."
+def _add_scrub(add: _Add) -> None:
+    scrub = add("scrub", _scrub, "Take the secrets out of a file that exists already, by name and by shape.")
+    scrub.add_argument(
+        "file", metavar="FILE", help="A crash dump, JSON, JSON lines, a log, any other text; - for stdin."
     )
-    command("uninstall", _uninstall, "Take the start-up hook out of this environment.")
-    parser.commands = commands.choices
-    return parser
-
-
-def _add_extent(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--all", action="store_true", help="All threads, calls and records, however many.")
-    parser.add_argument("--json", action="store_true", help="As JSON, for programs.")
+    output = "Where to write instead, - for stdout; FILE stays as it is."
+    scrub.add_argument("--output", metavar="PATH", default="", help=output)
+    name = "A further part of names whose values are secret."
+    scrub.add_argument("--name", metavar="NAME", action="append", default=[], help=name)
 
 
 def _narrative() -> int:

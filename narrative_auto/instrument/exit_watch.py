@@ -52,11 +52,6 @@ class ExitWatch:
             else:
                 self.status = int.__and__(code, 0xFF) if _issubclass(type(code), int) else 1
 
-    def ended(self, status: object) -> None:
-        """Take in the exit status with which a worker of `multiprocessing` ends."""
-        if type(status) is int:
-            self.status = status & 0xFF
-
     def finish(self, code: CodeType) -> CodeType:
         """Return a main module's code that reports how it is left."""
         self.begun = True

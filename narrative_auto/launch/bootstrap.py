@@ -29,6 +29,7 @@ from narrative_auto.launch.crashes import Crashes, bring_crumbs, connect_crumbs 
 from narrative_auto.launch.keeping import Keeping  # noqa: E402
 from narrative_auto.launch.libraries import watch_libraries  # noqa: E402
 from narrative_auto.launch.telling import Telling  # noqa: E402
+from narrative_auto.launch.workers import Workers  # noqa: E402
 from narrative_auto.recorder import choice as recorders  # noqa: E402
 from narrative_auto.recorder.governor import Sampler  # noqa: E402
 from narrative_auto.recorder.of_process import of_process  # noqa: E402
@@ -107,6 +108,7 @@ class Run:
             strip_runpy=lambda: bool(self._script.claimed),
             left_main=lambda: self._watch.left_by if self._watch.knows else None,
         )
+        self._workers = Workers(self._crash, self._watch, self._end)
         self._unraisable = UnraisableHook(self._crashes.left_nowhere)
         self._pid = os.getpid()
         self._ended = self._placed = False
@@ -130,8 +132,7 @@ class Run:
             self.engines,
             self._isolation,
             crashes,
-            self._left_worker,
-            self._watch.ended,
+            self._workers,
             self._instrument_loaded,
             self._step_aside,
         )
@@ -236,7 +237,7 @@ class Run:
 
     def _before_fork(self) -> None:
         try:
-            guarded("preparing workers", self.keeping.end_workers_well, self._end_worker)
+            guarded("preparing workers", self._workers.end_well)
             guarded("preparing a fork", self._narrator.before_fork)
         finally:
             self.recorder.before_fork()
@@ -263,28 +264,6 @@ class Run:
         self._narrator.begin_child(new_story_id())
         self.keeping.begin(self._narrator)
         guarded("announcing the story", self._announce)
-
-    def _left_worker(self, error: BaseException) -> None:
-        """Take down the exception that ends this worker of `multiprocessing`, which tells it."""
-        if self._ended or self._crash.outcome:
-            return
-        if issubclass(type(error), KeyboardInterrupt):
-            self._crash.outcome = "interrupted"
-            return
-        with EnoughRecursion():
-            self._crash.meet_late(error)
-
-    def _end_worker(self) -> None:
-        """Tell the end of a worker of `multiprocessing`.
-
-        Up to some version of CPython 3.12 it comes while an exception is on its way, if there is one.
-        """
-        error = sys.exc_info()[1]
-        if isinstance(error, SystemExit):
-            self._watch.left(id(error), type(error), error)
-        elif error is not None:
-            self._left_worker(error)
-        self._end()
 
     def _end(self) -> None:
         """Tell the end of the story; the last of the program's exit handlers."""

@@ -11,8 +11,6 @@ from narrative_auto.recorder.box_folder import KEPT_BOXES, SUFFIX, boxes_in, def
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from narrative_auto.launch.program import Program
     from narrative_auto.recorder.base import Recorder
     from narrative_auto.settings import Settings
@@ -36,7 +34,6 @@ class Keeping:
         self._program = what
         self._recorder = recorder
         self._store = "" if chosen.store == "off" else store_folder.place(chosen.store, what.project)
-        self._workers_end_well = False
         self.folder = ""
         if chosen.black_box != "off":
             runtime = settings.current_environment().get("XDG_RUNTIME_DIR", "")
@@ -85,18 +82,6 @@ class Keeping:
         """Take away the black box of what this process was before it replaced itself by exec."""
         if self.folder:
             attempted(os.remove, os.path.join(self.folder, story_id + SUFFIX))
-
-    def end_workers_well(self, end: Callable[[], object]) -> None:
-        """Have `end` called in forked workers of `multiprocessing`: they end by `os._exit`, so nothing else would."""
-        util = sys.modules.get("multiprocessing.util")
-        if util is None or self._workers_end_well:
-            return
-        self._workers_end_well = True
-
-        def begin_worker(_: Keeping) -> None:
-            util.Finalize(None, end, exitpriority=-(1 << 30))  # the last of all
-
-        util.register_after_fork(self, begin_worker)
 
     def take_in(self, store: str) -> list[str]:
         """Take what dead processes have left behind into the store; return a line for each that a person started."""

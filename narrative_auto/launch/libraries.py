@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from narrative_auto.instrument.foreign import COMPILES, LOADS_MODULE, PICKLES, READS_CODE, Watch
 from narrative_auto.instrument.library_events import (
     BEGINS_WORKER,
@@ -26,14 +24,14 @@ if TYPE_CHECKING:
     from narrative_auto.instrument.engines.choice import Engines
     from narrative_auto.instrument.isolation import Isolation
     from narrative_auto.launch.crashes import Crashes
+    from narrative_auto.launch.workers import Workers
 
 
 def watch_libraries(
     engines: Engines,
     isolation: Isolation,
     crashes: Crashes | None,
-    left_worker: Callable[[BaseException], object],
-    ends_worker: Callable[[Any], object],
+    workers: Workers,
     instrument_loaded: Callable[[Any], object],
     step_aside: Callable[[], object],
 ) -> Watch:
@@ -43,14 +41,13 @@ def watch_libraries(
         engines: at work in this process.
         isolation: our own imports on the way.
         crashes: takes failures that the program survives; None where a person sees each as it comes.
-        left_worker: takes the exception that ends this process, where it is a worker of `multiprocessing`.
-        ends_worker: takes the exit status with which it ends.
+        workers: takes what ends this process, where it is a worker of `multiprocessing`.
         instrument_loaded: takes in a module that was loaded by other means than a finder.
         step_aside: called before a compiler of whatever function is called is imported.
     """
 
     def begin_worker(_: Any) -> None:
-        watch.also(LEFT_WORKER, lambda _: _tell_of_worker(left_worker))
+        watch.also(LEFT_WORKER, workers.told)
 
     witness = Witness(isolation)
     act: dict[str, Callable[[Any], object]] = {
@@ -64,7 +61,7 @@ def watch_libraries(
             LEFT_THREAD: crashes.left_thread,
             LEFT_REQUEST: crashes.left_request,
             BEGINS_WORKER: begin_worker,
-            ENDS_WORKER: ends_worker,
+            ENDS_WORKER: workers.ended,
         }
     if engines.rewriter is not None:
         act |= {
@@ -76,17 +73,6 @@ def watch_libraries(
             act[LOADS_MODULE] = instrument_loaded
     watch: Watch = Watch(act, step_aside)
     return watch
-
-
-def _tell_of_worker(left_worker: Callable[[BaseException], object]) -> None:
-    """Hand on the exception that is being printed, where it is `multiprocessing` that prints it."""
-    error = sys.exc_info()[1]
-    frame = sys._getframe(1)  # noqa: SLF001 - the question is for whom it is printed
-    while frame.f_code.co_name != "print_exc" and frame.f_back is not None:
-        frame = frame.f_back
-    caller = frame.f_back
-    if error is not None and caller is not None and caller.f_code.co_qualname == "BaseProcess._bootstrap":
-        left_worker(error)
 
 
 class Witness:

@@ -7,8 +7,6 @@ import sys
 
 from narrative_auto.settings import project_root
 
-TYPE_CHECKING = False
-
 _FROM_MULTIPROCESSING = ("from multiprocessing.spawn import ", "from multiprocessing.forkserver import ")
 """How the commands begin by which `multiprocessing` starts interpreters."""
 
