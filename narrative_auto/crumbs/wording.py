@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
+from narrative_auto.errors import attempted
+from narrative_auto.failures.asking import OwnText
 from narrative_auto.failures.naming import is_weak
 from narrative_auto.failures.redaction import Redactor
 from narrative_auto.failures.shapes import REDACTED
 from narrative_auto.failures.showing import Shower
-from narrative_auto.failures.values import SlowTypes, clean, clipped, name_of_type, shortened, undisturbed
+from narrative_auto.failures.unasked import is_unasked
+from narrative_auto.failures.values import clean, clipped, shortened
 from narrative_auto.recorder.of_process import of_process
 
 TYPE_CHECKING = False
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 UNSERIALIZABLE = "<unserializable>"
 
-_SLOW = 0.02
-"""Seconds that a `repr` may take, twice, before it is not called any more for its type."""
+_MOST_SECONDS = 0.25
+"""How long the `repr` of an object may take."""
 
 _MOST_KNOWN = 1_000
 _MOST_IN_LINE = 200
@@ -35,7 +36,7 @@ redactor = Redactor(of_process.redact)
 
 _names: dict[str, bool] = {}
 _events: dict[str, str] = {}
-_slow = SlowTypes(_SLOW, times=2)
+_reprs = OwnText(repr, _MOST_SECONDS, failed=UNSERIALIZABLE)
 
 
 def text_under(name: str, value: Any) -> str:
@@ -78,18 +79,11 @@ def use_names(names: Iterable[str]) -> None:
     _events.clear()
 
 
-def own_text(value: Any) -> str:
-    """Return the `repr` of an object of the program's, which asked for it."""
-    kind = type(value)
-    if _slow.has(kind):
-        return f"<{name_of_type(kind)}>"
-    began = time.perf_counter()
-    text = undisturbed(repr, value)
-    _slow.timed(kind, time.perf_counter() - began)
-    return text if isinstance(text, str) else UNSERIALIZABLE
+def _own_text(value: Any) -> str | None:
+    return None if attempted(is_unasked, type(value)) else _reprs.of(value)
 
 
-shower = Shower(redactor, own_text=own_text)
+shower = Shower(redactor, own_text=_own_text)
 
 
 def shown_context(scope: Scope | None) -> dict[str, Any]:

@@ -7,16 +7,10 @@ from collections import deque
 from itertools import islice
 
 from narrative_auto.errors import attempted
+from narrative_auto.failures.messages import full_message_of, notes_of, text_of
 from narrative_auto.failures.pattern import lazily
 from narrative_auto.failures.source import SourceLine, snippet
-from narrative_auto.failures.values import (
-    MOST_MESSAGE_CHARACTERS,
-    clean,
-    full_message_of,
-    name_of_type,
-    shortened,
-    text_of,
-)
+from narrative_auto.failures.values import MOST_MESSAGE_CHARACTERS, clean, name_of_type, shortened
 from narrative_auto.records import record
 
 TYPE_CHECKING = False
@@ -203,9 +197,8 @@ class _Extraction:
         return self._text(full_message_of(error))
 
     def notes(self, error: BaseException) -> tuple[str, ...]:
-        """Return what `add_note` has added; a program can set the list itself, to anything."""
-        notes = attempted(lambda: list(islice(getattr(error, "__notes__", ()), MOST_NOTES)))
-        texts = [text_of(note) for note in notes or ()]
+        """Return what `add_note` has added."""
+        texts = map(text_of, notes_of(error)[:MOST_NOTES])
         return tuple("<unprintable note>" if text is None else self._text(text) for text in texts)
 
     def link(self, relation: str, error: BaseException, depth: int = 0) -> LinkedError:

@@ -25,8 +25,11 @@ from types import (
 )
 
 from narrative_auto.errors import attempted
+from narrative_auto.failures.brief import is_of_library
+from narrative_auto.failures.members import attribute_of_type
 from narrative_auto.failures.naming import is_described, is_secret_by_value, is_weak
 from narrative_auto.failures.shapes import REDACTED
+from narrative_auto.failures.unasked import shown_unasked
 from narrative_auto.failures.values import MOST_SEARCHED, clean, clipped, name_of_type, shortened
 
 TYPE_CHECKING = False
@@ -46,30 +49,6 @@ _MOST_BITS = 256
 
 _ONCE = (type(None), bool, float, complex, range, type(Ellipsis), type(NotImplemented))
 _SIMPLE = frozenset(_ONCE)
-
-_BY_REPR = {
-    "decimal": ("Decimal",),
-    "fractions": ("Fraction",),
-    "uuid": ("UUID",),
-    "pathlib": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"),
-    "pathlib._local": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"),
-    "datetime": ("date", "timedelta", "timezone"),
-    "ipaddress": ("IPv4Address", "IPv6Address", "IPv4Network", "IPv6Network"),
-}
-"""Types of the standard library whose `repr` runs no code of the program's and takes no time."""
-
-_BY_SHAPE = {
-    "numpy": ("ndarray",),
-    "pandas": ("DataFrame", "Series", "Index"),
-    "polars": ("DataFrame", "Series"),
-    "torch": ("Tensor",),
-    "tensorflow": ("Tensor",),
-    "jax": ("Array", "ArrayImpl"),
-    "jaxlib": ("Array", "ArrayImpl"),
-    "cupy": ("ndarray",),
-    "xarray": ("DataArray",),
-}
-"""Types, by the first part of their module's name, that say their shape and kind without looking at their content."""
 
 _NAMED = {
     FunctionType: "function",
@@ -220,7 +199,8 @@ class Shower:
         for base in (dict, list, tuple, set, frozenset, str, bytes):
             if issubclass(kind, base):
                 return f"<{name_of_type(kind)}, {_length(value)} {'items' if base not in {str, bytes} else 'long'}>"
-        return _shape_of(value, kind) or _type_of(value)
+        known = shown_unasked(value, kind)
+        return f"<{name_of_type(kind)} {known}>" if known else _type_of(value)
 
 
 class _Beside(str):
@@ -309,10 +289,9 @@ def _without_code(value: Any, kind: type) -> str | None:
         return f"<{kind.__name__}>"
     if issubclass(kind, type):
         return f"<class {name_of_type(value)}>"
-    module = type.__dict__["__module__"].__get__(kind)
-    if isinstance(module, str) and kind.__name__ in _BY_REPR.get(module, ()):
-        home = sys.modules.get(module)
-        return repr(value) if vars(home or object).get(kind.__name__) is kind else None
+    if is_of_library(kind):
+        return repr(value)
+    module = attribute_of_type("__module__", kind)
     if module == "datetime" and kind.__name__ in {"datetime", "time"}:
         zone = value.tzinfo
         return repr(value) if zone is None or type(zone).__module__ in {"datetime", "zoneinfo"} else None
@@ -325,19 +304,6 @@ def _enum_member(value: Any, kind: type) -> str | None:
         return None
     name = attempted(object.__getattribute__, value, "_name_")
     return f"<{name_of_type(kind)}.{name}>" if isinstance(name, str) else None
-
-
-def _shape_of(value: Any, kind: type) -> str | None:
-    """Return the type with shape and kind of content of an array, a data frame or a tensor."""
-    top = name_of_type(kind).partition(".")[0]
-    if not any(one.__name__ in _BY_SHAPE.get(top, ()) for one in kind.__mro__):
-        return None
-    parts = []
-    for name in ("shape", "dtype", "device"):
-        found = attempted(getattr, value, name, None)
-        text = None if found is None else attempted(str, found)
-        parts += [f"{name}={text[:60]}"] if text and text != "cpu" else []
-    return f"<{name_of_type(kind)} {' '.join(parts)}>"
 
 
 def _type_of(value: object) -> str:

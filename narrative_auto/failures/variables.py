@@ -6,8 +6,9 @@ from fnmatch import fnmatchcase
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from narrative_auto.errors import attempted
+from narrative_auto.failures.asking import OwnText
 from narrative_auto.failures.showing import Shower
-from narrative_auto.failures.values import name_of_type, within
+from narrative_auto.failures.values import name_of_type
 from narrative_auto.records import record
 
 TYPE_CHECKING = False
@@ -57,6 +58,7 @@ class Variables:
 
     def __init__(self, redactor: Redactor, config: FailureDiagnosticsConfig, allowed: Sequence[str] = ()) -> None:
         self._allowed = tuple(allowed)
+        self._own = OwnText(repr, _OWN_SECONDS)
         self._most = config.max_locals_per_frame
         self.most_frames = config.max_frames_with_locals
         self._shower = Shower(
@@ -93,7 +95,7 @@ class Variables:
         names = (name_of_type(kind), f"__main__.{name_of_type(kind)}" if kind.__module__ == "__main__" else "")
         if not any(fnmatchcase(name, pattern) for pattern in self._allowed for name in names):
             return None
-        return within(_OWN_SECONDS, repr, value)
+        return self._own.of(value)
 
 
 def _locals_of(frame: FrameType) -> dict[str, Any]:

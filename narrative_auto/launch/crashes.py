@@ -150,7 +150,8 @@ class Crashes:
 
     def _report_survived(self, error: BaseException, named: Callable[[], str], otherwise: str) -> None:
         with self._isolation:
-            from narrative_auto.failures.values import name_of_type, undisturbed
+            from narrative_auto.failures.asking import undisturbed
+            from narrative_auto.failures.values import name_of_type
 
         where = undisturbed(named)
         telling = self._telling

@@ -6,10 +6,11 @@ import traceback
 
 from narrative_auto.errors import attempted
 from narrative_auto.failures.config import effective_diagnostics_mode
+from narrative_auto.failures.messages import is_late, message_of, notes_of
 from narrative_auto.failures.redaction import MOST_CHARACTERS
 from narrative_auto.failures.shapes import REDACTED
 from narrative_auto.failures.summary import FailureSummary
-from narrative_auto.failures.values import clean, name_of_type, slow_errors
+from narrative_auto.failures.values import clean, name_of_type
 from narrative_auto.records import record
 from narrative_auto.stories.events import FailureOccurred
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN_FRAMES = 8
 
+_MOST_LINKED = 20_000
+"""Exceptions that a whole traceback may be of."""
+
 
 def traceback_text(error: BaseException, redactor: Redactor, most: int | None) -> tuple[str, bool]:
     """Return an exception's traceback without secrets, of a long one the end; and whether anything is missing.
@@ -34,20 +38,38 @@ def traceback_text(error: BaseException, redactor: Redactor, most: int | None) -
         redactor: takes secrets out.
         most: characters; None for as many as can be searched for secrets, `MOST_CHARACTERS`.
     """
-    format_whole = traceback.format_exception if not slow_errors.has(type(error)) else _format_frames
+    format_whole = traceback.format_exception if _comes_in_time(error) else _format_frames
     whole = attempted(lambda: "".join(format_whole(error))) or ""
     searched = redactor.text(_tail(whole, MOST_CHARACTERS))
     shown = clean(searched if most is None else _tail(searched, most)[-most:])
     return shown, len(whole) > MOST_CHARACTERS or len(shown) < len(searched)
 
 
+def _comes_in_time(error: BaseException) -> bool:
+    """Return whether all texts come in time that a traceback shows: of linked exceptions, of members, of notes."""
+    waiting: list[Any] = [error]
+    seen = set()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if len(seen) > _MOST_LINKED or any(is_late(text) for text in (one, *notes_of(one))):
+            return False
+        linked = [BaseException.__dict__[name].__get__(one) for name in ("__cause__", "__context__")]
+        if issubclass(type(one), BaseExceptionGroup):
+            linked += BaseExceptionGroup.__dict__["exceptions"].__get__(one)
+        waiting += [other for other in linked if other is not None]
+    return True
+
+
 def _format_frames(error: BaseException) -> list[str]:
-    """Return the traceback of an exception whose text cannot be had in time."""
+    """Return the traceback of an exception some text of whose chain cannot be had in time."""
     steps = BaseException.__dict__["__traceback__"].__get__(error)
     return [
         "Traceback (most recent call last):\n",
         *traceback.format_tb(steps),
-        f"{name_of_type(type(error))}: <its text takes too long>\n",
+        f"{name_of_type(type(error))}: {message_of(error)}\n",
     ]
 
 

@@ -320,7 +320,8 @@ class StoryRuntime:
 
     def message_of(self, exc: BaseException) -> str:
         """Return an exception's message without its secrets."""
-        from narrative_auto.failures.values import MOST_MESSAGE_CHARACTERS, full_message_of, shortened
+        from narrative_auto.failures.messages import full_message_of
+        from narrative_auto.failures.values import MOST_MESSAGE_CHARACTERS, shortened
 
         return shortened(self.redactor.text(full_message_of(exc)), MOST_MESSAGE_CHARACTERS)
 

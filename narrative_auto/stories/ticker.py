@@ -7,9 +7,8 @@ in a threaded process.
 from __future__ import annotations
 
 import _thread
-import os
-import sys
-import time
+
+from narrative_auto.recorder.threads import block_signals, wait_until_gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,14 +82,14 @@ class Ticker:
             self._running = False
             self._wake.release()
             if self._gone.acquire(timeout=patience):
-                _wait_until_gone(self._native_id)
+                wait_until_gone(self._native_id)
         finally:
             self._starting.release()
 
     def _run(self, wake: Nap, gone: _thread.LockType) -> None:
         try:
             self._native_id = _thread.get_native_id()
-            _block_signals()
+            block_signals()
             self._prepare()
             while not wake.acquire(timeout=self._interval):
                 if not self._work():
@@ -98,26 +97,3 @@ class Ticker:
         finally:
             wake.end()
             gone.release()
-
-
-def _block_signals() -> None:
-    """Leave every signal to the program's own threads: one that is delivered here would not wake a blocked one."""
-    import _signal  # type: ignore[import-not-found] # the C module: `signal` would import enum
-
-    if hasattr(_signal, "pthread_sigmask"):
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
-
-
-def _wait_until_gone(native_id: int, limit: float = 0.05) -> None:
-    """Wait until the system has taken an ended thread away, where that can be seen: CPython's warning asks the system.
-
-    Args:
-        native_id: the thread's identifier in the system.
-        limit: seconds to wait at most.
-    """
-    if not sys.platform.startswith("linux") or not native_id:
-        return
-    task = f"/proc/self/task/{native_id}"
-    deadline = time.monotonic() + limit
-    while os.path.exists(task) and time.monotonic() < deadline:
-        time.sleep(0.0001)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,59 @@ def test_crumbs_outlive_the_process(write: Write, tmp_path: Path) -> None:
     assert b"tok_12345678" not in box.read_bytes()
     told = run(COMMANDS / "narrative", "recover", "--last", cwd=path.parent, NARRATIVE_BLACK_BOX=boxes)
     assert "step n=199 password=[redacted] request=r-199" in told.out.decode()
+
+
+NEVER = """
+import threading, time
+from narrative_auto import crumb
+lock = threading.RLock()
+class Spins:
+    def __repr__(self):
+        while True: pass
+class Sleeps:
+    def __repr__(self):
+        time.sleep(1000); return "late"
+class Locked:
+    def __repr__(self):
+        with lock: return total([1, 2])
+class Unable(Exception):
+    def __str__(self):
+        time.sleep(1000); return "late"
+def total(numbers):
+    return f"<{sum(numbers)} in all>"
+def work(value):
+    crumb("work", value=value)
+def attempt():
+    raise Unable
+def main():
+    with lock:
+        work(Locked())
+    for value in (Locked(), Spins(), Sleeps(), Spins(), Sleeps(), Spins()):
+        work(value)
+    try:
+        attempt()
+    except Unable:
+        print("caught")
+    busy = time.process_time()
+    time.sleep(0.5)
+    print(time.process_time() - busy < 0.3)
+    total()
+main()
+"""
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["recorded", "plain"])
+def test_a_repr_that_never_ends(write: Write, *, recorded: bool) -> None:
+    """The program goes on, with nothing left that computes; what the `repr` calls is no part of the story."""
+    path = write("app.py", NEVER)
+    began = time.monotonic()
+    done = (narrative_run if recorded else run)(sys.executable, "app.py", cwd=path.parent)
+    assert time.monotonic() - began < 30
+    assert (done.status, done.out) == (1, b"caught\nTrue\n")
+    if recorded:
+        dump = dump_of(path.parent)
+        values = [one["line"] for one in dump["crumbs"]]
+        late = [f"<{name}>" for name in ("Spins", "Sleeps", "Spins", "Sleeps", "Spins")]
+        assert values == [f"crumb work value={text}" for text in ("<Locked>", "<3 in all>", *late)]
+        story = run(COMMANDS / "narrative", "story", dump["story_id"], cwd=path.parent).out.decode()
+        assert story.splitlines()[-1].startswith("3 sites, 9 calls"), story  # without what the `repr` calls

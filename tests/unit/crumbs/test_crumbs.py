@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import json
+import os
 import signal
 import threading
 import time
@@ -106,22 +107,30 @@ def test_repr_that_fails(value: object) -> None:
     assert one["good"] == "1"
 
 
-def test_a_slow_repr_is_asked_twice() -> None:
-    """A type that takes long, twice, shows as its name from then on."""
-    asked = []
+def test_a_repr_that_does_not_come_back() -> None:
+    """It costs a quarter of a second, twice; then its type shows as its name. One that is slow is waited for."""
 
     class Slow:
         def __repr__(self) -> str:
-            asked.append(1)
             time.sleep(0.05)
             return "slow"
 
+    class Waits:
+        def __repr__(self) -> str:
+            asked.append(1)
+            over.wait(60)
+            return "late"
+
+    asked: list[int] = []
+    over = threading.Event()
+    began = time.perf_counter()
     for _ in range(4):
-        crumbs.crumb("x", value=Slow())
+        crumbs.crumb("x", slow=Slow(), waits=Waits())
+    over.set()
+    assert time.perf_counter() - began < 3
     assert len(asked) == 2
-    shown = [one["value"] for one in crumbs.snapshot()]
-    assert shown[:2] == ["slow", "slow"]
-    assert all(one.startswith("<tests.unit.crumbs.test_crumbs.") for one in shown[2:])
+    name = f"<{__name__}.test_a_repr_that_does_not_come_back.<locals>.Waits>"
+    assert [(one["slow"], one["waits"]) for one in crumbs.snapshot()] == [("slow", name)] * 4
 
 
 def test_a_huge_value() -> None:
@@ -263,13 +272,18 @@ def test_a_context_value_that_fails_loses_nothing() -> None:
 
 def test_in_a_signal_handler() -> None:
     """A handler that comes while a crumb is being left leaves its own."""
+    came = threading.Event()
 
     class Interrupts:
         def __repr__(self) -> str:
-            signal.raise_signal(signal.SIGUSR1)
-            return "interrupted"
+            os.kill(os.getpid(), signal.SIGUSR1)
+            return "interrupted" if came.wait(5) else "alone"
 
-    before = signal.signal(signal.SIGUSR1, lambda *_: crumbs.crumb("in the handler"))
+    def handler(*_: object) -> None:
+        crumbs.crumb("in the handler")
+        came.set()
+
+    before = signal.signal(signal.SIGUSR1, handler)
     try:
         crumbs.crumb("outside", value=Interrupts())
     finally:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from narrative_auto.failures.values import MOST_MESSAGE_CHARACTERS, message_of, name_of_type, shortened, text_of
+from narrative_auto.failures.messages import message_of, text_of
+from narrative_auto.failures.values import MOST_MESSAGE_CHARACTERS, name_of_type, shortened
 
 
 class Stop(BaseException):

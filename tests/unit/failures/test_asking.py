@@ -1,0 +1,224 @@
+"""The program's own texts come in time, or not at all."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from narrative_auto.failures.asking import OwnText
+
+where: contextvars.ContextVar[str] = contextvars.ContextVar("where")
+
+
+def asked(text: Any) -> Any:
+    """Return an object whose `repr` is made by a function."""
+
+    class Asked:
+        def __repr__(self) -> str:
+            return text()  # type: ignore[no-any-return]
+
+    return Asked()
+
+
+def threads_here() -> set[int]:
+    """Return the threads that run Python code."""
+    return set(sys._current_frames())
+
+
+over = threading.Event()
+
+
+@pytest.fixture(autouse=True)
+def _nobody_left_behind() -> Iterator[None]:
+    """Let those end that wait."""
+    before = threads_here()
+    over.clear()
+    yield
+    over.set()
+    until(lambda: threads_here() <= before)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until something holds, for ten seconds at most."""
+    patience = time.monotonic() + 10
+    while not condition() and time.monotonic() < patience:
+        time.sleep(0.01)
+    assert condition()
+
+
+def sleeps() -> str:
+    """Wait until the test is over."""
+    over.wait(60)
+    return "late"
+
+
+def test_what_comes_in_time() -> None:
+    """It is the text, as it is made in the caller's context."""
+    where.set("here")
+    assert OwnText(repr, 5).of(asked(lambda: f"<{where.get()}>")) == "<here>"
+    assert OwnText(str, 5).of(asked(lambda: "<x>")) == "<x>"
+
+
+def raises() -> str:
+    """Raise what no `except Exception` meets."""
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize("text", [raises, lambda: 3, lambda: 1 / 0])
+def test_what_fails(text: Any) -> None:
+    """It is told apart from what does not come."""
+    assert OwnText(repr, 5, failed="failed").of(asked(text)) == "failed"
+    assert OwnText(repr, 5).of(asked(text)) is None
+
+
+def test_what_waits() -> None:
+    """It is left behind; a type that was late twice is not asked again, others are."""
+    calls = []
+
+    def waits() -> str:
+        calls.append(1)
+        return sleeps()
+
+    late = asked(waits)
+    texts = OwnText(repr, 0.05, failed="failed")
+    began = time.perf_counter()
+    assert [texts.of(late) for _ in range(4)] == [None] * 4
+    assert time.perf_counter() - began < 5
+    assert len(calls) == 2
+    assert texts.of(asked(lambda: "<x>")) == "<x>"
+
+
+def test_what_computes_for_ever() -> None:
+    """It is ended."""
+
+    def endless() -> str:
+        while True:
+            pass
+
+    before = threads_here()
+    assert OwnText(repr, 0.2).of(asked(endless)) is None
+    until(lambda: threads_here() <= before)
+
+
+def test_a_lock_of_the_callers() -> None:
+    """Nobody waits for ever, and whoever waited gives the lock back."""
+    lock = threading.RLock()
+
+    def locked() -> str:
+        lock.acquire()
+        try:
+            return "locked"
+        finally:
+            lock.release()
+
+    texts = OwnText(repr, 0.1, times=3)
+    with lock:
+        assert texts.of(asked(locked)) is None
+    until(lambda: lock.acquire(timeout=0.1))
+    lock.release()
+    lock.release()
+    assert texts.of(asked(locked)) == "locked"
+
+
+def test_ctrl_c() -> None:
+    """It interrupts whoever waits."""
+
+    def interrupted() -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        return sleeps()
+
+    with pytest.raises(KeyboardInterrupt):
+        OwnText(repr, 5).of(asked(interrupted))
+
+
+def test_many_at_once() -> None:
+    """Threads do not disturb each other."""
+    texts = OwnText(repr, 10)
+    found: list[object] = []
+
+    def work(number: int) -> None:
+        found.extend(texts.of(asked(lambda: f"<{number}>")) == f"<{number}>" for _ in range(50))
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert found == [True] * 400
+
+
+def run(source: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that has an object of its own `repr`, `own`, and `texts`."""
+    start = """
+        import _thread, atexit, os, sys, time
+        from narrative_auto.failures.asking import OwnText
+        class Own:
+            def __repr__(self): return ", ".join(map(str, [1, 2]))
+        own, texts = Own(), OwnText(repr, 5)
+    """
+    return subprocess.run(
+        [sys.executable, "-W", "always", "-c", textwrap.dedent(start) + textwrap.dedent(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_before_a_fork() -> None:
+    """No thread of ours is left when the program forks: CPython would warn of it."""
+    done = run("""
+        for _ in range(200):
+            assert texts.of(own) == "1, 2"
+            child = os.fork()
+            if not child:
+                os._exit(0 if texts.of(own) == "1, 2" else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    """)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_while_the_interpreter_ends() -> None:
+    """What can be had is, and nothing holds the end up."""
+    done = run("""
+        class Last:
+            def __del__(self, texts=texts, own=own, write=os.write, clock=time.perf_counter):
+                began = clock()
+                text = texts.of(own)
+                write(1, b"last " + repr(clock() - began < 2).encode() + b"\\n")
+        def at_exit():
+            try:
+                _thread.start_new_thread(int, ())
+            except RuntimeError:  # from 3.12.0 on, for a while
+                print("atexit", texts.of(own) is None, flush=True)
+            else:
+                print("atexit", texts.of(own) == "1, 2", flush=True)
+        atexit.register(at_exit)
+        sys.modules["kept"] = Last()
+    """)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["atexit True", "last True"]
+
+
+def test_where_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked, and the type is asked again later."""
+
+    def refused(*_: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    texts = OwnText(repr, 5, times=1)
+    late = asked(lambda: "<x>")
+    with monkeypatch.context() as changed:
+        changed.setattr("narrative_auto.failures.asking.start_new_thread", refused)
+        assert texts.of(late) is None
+    assert texts.of(late) == "<x>"
