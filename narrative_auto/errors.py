@@ -91,7 +91,7 @@ def guarded_within(
     try:
         return function(*args, **kwargs)
     except Exception as fault:
-        if _strict or _is_programs(fault):
+        if _strict or is_of_program(fault):
             raise
         tell_fault(what, fault)
         return None
@@ -104,12 +104,12 @@ def attempted_within(
     try:
         return function(*args, **kwargs)
     except Exception as fault:
-        if _is_programs(fault):
+        if is_of_program(fault):
             raise
         return None
 
 
-def _is_programs(fault: BaseException) -> bool:
+def is_of_program(fault: BaseException) -> bool:
     """Return whether code that is neither ours nor what we use raised an exception, or was on the way."""
     import os  # off the warm path
 

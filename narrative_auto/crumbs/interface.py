@@ -8,10 +8,11 @@ from typing import Any
 from narrative_auto.crumbs.memory import Crumb, memory, thread_name
 from narrative_auto.crumbs.scopes import current_scope
 from narrative_auto.crumbs.wording import shown_context, text_of_event, text_under
+from narrative_auto.errors import attempted, is_of_program
 
 
 def crumb(event: str = "", /, **data: Any) -> None:
-    """Leave a crumb. Never raises.
+    """Leave a crumb. It raises nothing but what a signal handler of the program's raises meanwhile.
 
     Args:
         event: what happened; without a text nothing does.
@@ -30,8 +31,10 @@ def crumb(event: str = "", /, **data: Any) -> None:
                     tuple([(name, text_under(name, value)) for name, value in data.items()]),
                 )
             )
-    except Exception:  # noqa: BLE001 - the program's own work is more important, also while the interpreter ends
-        return
+    except Exception as fault:
+        if attempted(is_of_program, fault):
+            raise
+        # A fault of ours: the program's own work is more important, also while the interpreter ends.
 
 
 def snapshot() -> list[dict[str, Any]]:

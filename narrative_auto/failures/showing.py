@@ -24,7 +24,7 @@ from types import (
     TracebackType,
 )
 
-from narrative_auto.errors import attempted
+from narrative_auto.errors import attempted, attempted_within
 from narrative_auto.failures.brief import is_of_library
 from narrative_auto.failures.members import attribute_of_type
 from narrative_auto.failures.naming import is_described, is_secret_by_value, is_weak
@@ -89,14 +89,14 @@ class Shower:
         self._until = 0.0
 
     def text(self, value: object, name: str = "") -> str:
-        """Return a value's text; never raises but on Ctrl-C, whatever the value is.
+        """Return a value's text, whatever the value is; raises nothing but what a signal handler raises meanwhile.
 
         Args:
             value: anything.
             name: what it is called; the value of a secret's name is not looked at.
         """
         self._until = time.perf_counter() + MOST_SECONDS
-        text = attempted(self._under, name, value, self._depth, ())
+        text = attempted_within(self._under, name, value, self._depth, ())
         return shortened(clean(text), self._most) if text is not None else _type_of(value)
 
     def _under(self, name: str, value: Any, depth: int, around: tuple[int, ...]) -> str:

@@ -85,10 +85,13 @@ class Variables:
             if type(name) is str and not (is_module and (name.startswith("__") or issubclass(type(value), _CODE)))
         ]
         names.sort(key=lambda name: used.index(name) if name in used else len(used))
-        shown = tuple((name, self._shower.text(found[name], name)) for name in names[: self._most])
+        shown = tuple((name, self._text(found[name], name)) for name in names[: self._most])
         return FrameVariables(
             code.co_filename, lineno, code.co_qualname, shown, max(0, len(found) - len(shown) if not is_module else 0)
         )
+
+    def _text(self, value: Any, name: str) -> str:
+        return attempted(self._shower.text, value, name) or f"<{name_of_type(type(value))}>"
 
     def _own_text(self, value: Any) -> str | None:
         kind = type(value)

@@ -157,6 +157,63 @@ def test_many_at_once() -> None:
     assert found == [True] * 400
 
 
+def test_a_stack_of_the_programs_choice() -> None:
+    """A deep structure is shown as it would be where the program is, and a deep recursion is no crash."""
+    done = run("""
+        import threading
+        class Link:
+            def __init__(self, next): self.next = next
+            def __repr__(self): return "".join(["<", repr(self.next), ">"])
+        class Endless:
+            def __repr__(self): return "".join([repr(self)])
+        def deep(levels):
+            link = None
+            for _ in range(levels): link = Link(link)
+            return texts.of(link)
+        threading.stack_size(128 << 10)
+        print(texts.of(Endless()), threading.stack_size())  # which sets it to 0
+        sys.setrecursionlimit(20_000)
+        levels = 1_500 if sys.version_info < (3, 12) or sys.version_info >= (3, 13) else 300
+        print(deep(levels).count("<"), texts.of(Endless()), threading.stack_size())
+    """)
+    levels = 300 if sys.version_info[:2] == (3, 12) else 1_500  # on 3.12, C code has a limit of its own
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"None {128 << 10}", f"{levels} None 0"]
+
+
+def test_a_handler_that_raises() -> None:
+    """What a signal handler of the program's raises meanwhile is the program's, also out of `crumb()`."""
+    done = run("""
+        import signal
+        from narrative_auto import crumb
+        class Waits:
+            def __repr__(self): time.sleep(20)
+        class Elapsed(Exception): pass
+        def handler(*_): raise Elapsed
+        signal.signal(signal.SIGALRM, handler)
+        for ask in (texts.of, lambda value: crumb("x", value=value), lambda value: crumb("x", value=[value])):
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            try:
+                ask(Waits())
+            except Elapsed:
+                print("elapsed")
+    """)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "elapsed\n" * 3)
+
+
+def test_a_debugger_sees_it() -> None:
+    """What `threading.settrace` and `threading.setprofile` have asked for holds in that thread, too."""
+    done = run("""
+        import threading
+        seen = set()
+        threading.settrace(lambda frame, event, _: seen.add((event, frame.f_code.co_name)))
+        threading.setprofile(lambda frame, event, _: seen.add((event, frame.f_code.co_name)))
+        texts.of(own)
+        print(("call", "__repr__") in seen, ("return", "__repr__") in seen, sys.gettrace(), sys.getprofile())
+    """)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "True True None None\n")
+
+
 def run(source: str) -> subprocess.CompletedProcess[str]:
     """Run a program that has an object of its own `repr`, `own`, and `texts`."""
     start = """
@@ -219,6 +276,6 @@ def test_where_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = OwnText(repr, 5, times=1)
     late = asked(lambda: "<x>")
     with monkeypatch.context() as changed:
-        changed.setattr("narrative_auto.failures.asking.start_new_thread", refused)
+        changed.setattr("narrative_auto.failures.in_thread.start_new_thread", refused)
         assert texts.of(late) is None
     assert texts.of(late) == "<x>"
