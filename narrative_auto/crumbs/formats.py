@@ -42,7 +42,7 @@ def export_json(path: str | os.PathLike[str]) -> None:
 def _json_value(value: Any, depth: int = 4) -> Any:
     kind = type(value)
     if kind is dict:
-        return {str(name): _json_value(one, depth - 1) for name, one in value.items()} if depth else UNSERIALIZABLE
+        return {_text(name): _json_value(one, depth - 1) for name, one in value.items()} if depth else UNSERIALIZABLE
     if kind in {list, tuple}:
         return [_json_value(one, depth - 1) for one in value] if depth else UNSERIALIZABLE
     if kind in {str, int, bool, type(None)}:
@@ -52,12 +52,17 @@ def _json_value(value: Any, depth: int = 4) -> Any:
     return text_of(value)
 
 
+def _text(value: Any) -> str:
+    return value if type(value) is str else text_of(value)
+
+
 def _line(one: Mapping[str, Any]) -> str:
-    parts = [str(one[name]) for name in ("ts",) if name in one]
-    parts += [f"[{one[name]}]" for name in ("thread",) if name in one]
-    parts.append(str(one.get("event", "")))
-    parts += [f"{name}={value}" for name, value in one.items() if name not in {"event", "ts", "thread", "context"}]
+    parts = [_text(one[name]) for name in ("ts",) if name in one]
+    parts += [f"[{_text(one[name])}]" for name in ("thread",) if name in one]
+    parts.append(_text(one.get("event", "")))
+    shown = [(name, value) for name, value in one.items() if name not in {"event", "ts", "thread", "context"}]
+    parts += [f"{_text(name)}={_text(value)}" for name, value in shown]
     context = one.get("context")
     if isinstance(context, dict) and context:
-        parts.append("{" + ", ".join(f"{name}={value}" for name, value in context.items()) + "}")
+        parts.append("{" + ", ".join(f"{_text(name)}={_text(value)}" for name, value in context.items()) + "}")
     return " ".join(parts)
