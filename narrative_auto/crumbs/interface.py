@@ -19,9 +19,11 @@ def crumb(event: str = "", /, **data: Any) -> None:
         data: values; each becomes its `repr`, bounded and without secrets, at once.
     """
     try:
-        if not event and "event" in data:
+        if type(event) is str and not event and "event" in data:
             event = data.pop("event")
-        if isinstance(event, str) and event:
+        if type(event) is not str:
+            event = str.__str__(event) if issubclass(type(event), str) else ""
+        if event:
             memory.leave(
                 Crumb(
                     text_of_event(event),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from narrative_auto.errors import attempted
 from narrative_auto.failures.asking import OwnText
 from narrative_auto.failures.naming import is_weak
 from narrative_auto.failures.redaction import Redactor
 from narrative_auto.failures.shapes import REDACTED
 from narrative_auto.failures.showing import Shower
-from narrative_auto.failures.unasked import is_unasked
+from narrative_auto.failures.unasked import holds_unasked
 from narrative_auto.failures.values import clean, clipped, shortened
 from narrative_auto.recorder.of_process import of_process
 
@@ -36,7 +35,7 @@ redactor = Redactor(of_process.redact)
 
 _names: dict[str, bool] = {}
 _events: dict[str, str] = {}
-_reprs = OwnText(repr, _MOST_SECONDS, failed=UNSERIALIZABLE)
+_reprs = OwnText(repr, _MOST_SECONDS, failed=UNSERIALIZABLE, spares=holds_unasked)
 
 
 def text_under(name: str, value: Any) -> str:
@@ -79,11 +78,7 @@ def use_names(names: Iterable[str]) -> None:
     _events.clear()
 
 
-def _own_text(value: Any) -> str | None:
-    return None if attempted(is_unasked, type(value)) else _reprs.of(value)
-
-
-shower = Shower(redactor, own_text=_own_text)
+shower = Shower(redactor, own_text=_reprs.of)
 
 
 def shown_context(scope: Scope | None) -> dict[str, Any]:

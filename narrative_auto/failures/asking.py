@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import weakref
 
+from narrative_auto.errors import attempted_within, is_of_program
 from narrative_auto.failures.brief import is_brief
 from narrative_auto.failures.in_thread import NoThreadError, called_within
+from narrative_auto.failures.looks import looks_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
     from typing import Any
 
 _MOST_LATE = 100
@@ -26,18 +29,29 @@ class OwnText:
         seconds: how long it may take.
         times: how often an object of a type may be late before its type is not asked any more; the machine may be.
         failed: what stands for a text that cannot be had because its code raises.
+        spares: which objects are not asked, unless their texts are sure to come at once.
+        always: whether it is asked for in the caller's thread where there is no other to be had.
     """
 
-    __slots__ = ("_failed", "_function", "_late", "_method", "_seconds", "_times")
+    __slots__ = ("_always", "_failed", "_function", "_late", "_method", "_seconds", "_spares", "_times")
 
     def __init__(
-        self, function: Callable[[object], str], seconds: float, *, times: int = 2, failed: str | None = None
+        self,
+        function: Callable[[object], str],
+        seconds: float,
+        *,
+        times: int = 2,
+        failed: str | None = None,
+        spares: Callable[[object], bool] = lambda _: False,
+        always: bool = False,
     ) -> None:
         self._function = function
         self._method = "__repr__" if function is repr else "__str__"
         self._seconds = seconds
         self._times = times
         self._failed = failed
+        self._spares = spares
+        self._always = always
         self._late: dict[int, tuple[weakref.ref[type], int]] = {}  # by identity: a metaclass may have no hash
 
     def of(self, value: object) -> str | None:
@@ -46,24 +60,52 @@ class OwnText:
         It raises nothing but what a signal handler of the program's raises meanwhile, Ctrl-C among it.
         """
         if is_brief(value, self._method):
-            return self._made(value)
+            return self._made_at_once(value)
         kind = type(value)
-        known, times = self._late.get(id(kind), (None, 0))
-        if known is None or known() is not kind:
-            times = 0
-        if times >= self._times:
+        times = self._times_late(kind)
+        if times >= self._times or attempted_within(self._spares, value):
             return None
         try:
             answer = called_within(self._seconds, self._made, value)
         except NoThreadError:
-            return None
-        if answer is None and (times or len(self._late) < _MOST_LATE):
-            self._late[id(kind)] = (weakref.ref(kind), times + 1)
+            return self._made(value) if self._always else None
+        if answer is None:
+            self._was_late(kind, times + 1)
         return answer[0] if answer else None
+
+    def is_brief(self, value: object) -> bool:
+        """Return whether an object's text is sure to come at once."""
+        return is_brief(value, self._method)
+
+    def _made_at_once(self, value: object) -> str | None:
+        try:
+            return self._function(value)
+        except Exception as raised:
+            if _is_of_handler(raised):
+                raise
+            return self._failed
 
     def _made(self, value: object) -> str | None:
         text = undisturbed(self._function, value)
         return text if isinstance(text, str) else self._failed
+
+    def _times_late(self, kind: type) -> int:
+        known, times = self._late.get(id(kind), (None, 0))
+        return times if known is not None and known() is kind else 0
+
+    def _was_late(self, kind: type, times: int) -> None:
+        if len(self._late) >= _MOST_LATE:
+            self._late = {key: entry for key, entry in self._late.items() if entry[0]() is not None}
+        if times > 1 or len(self._late) < _MOST_LATE:
+            self._late[id(kind)] = (weakref.ref(kind), times)
+
+
+def _is_of_handler(raised: BaseException) -> bool:
+    """Return whether a signal handler raised what comes out of a text that calls nothing of the program's."""
+    step: TracebackType | None = raised.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return step is not None and looks_of(step.tb_frame.f_code) is None and is_of_program(raised)
 
 
 def undisturbed(function: Callable[..., Any], /, *args: object) -> Any:

@@ -6,27 +6,34 @@ import contextvars
 import os
 import sys
 import time
-from _thread import allocate_lock, get_native_id, stack_size, start_new_thread
+from _thread import allocate_lock, get_ident, get_native_id, stack_size, start_new_thread
 from collections import deque
+from opcode import opmap
 from types import BuiltinFunctionType
 
-from narrative_auto.errors import attempted
+from narrative_auto.errors import attempted, attempted_within
 from narrative_auto.recorder.of_process import of_process
-from narrative_auto.recorder.threads import block_signals, wait_until_gone
+from narrative_auto.recorder.threads import wait_until_gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
     from typing import Any
 
-_STACK = 16 << 20
-"""Bytes of a stack, twice what a program's main thread usually has; the system gives what is used of it."""
+_MOST_LATE = 10
+"""Threads that may be left behind at a time; as long as there are so many, no other is started."""
 
-_MOST_PATIENCE = 0.05
-"""Seconds until whoever starts a thread is taken for oneself, in whose place a signal handler runs."""
+_LEAST_COMPUTED = 0.005
+"""Seconds of its processor's time from which on a thread that does not come back computes, and does not wait."""
 
-_LEAST_COMPUTED = 0.1
-"""The share of its time from which on a thread that does not come back computes, and does not wait."""
+_LEAST_STACK = 1 << 20
+"""Bytes that Python's usual limit of recursion needs, through C code at each level."""
+
+_HOLDS = frozenset(opmap[name] for name in ("BEFORE_WITH", "BEFORE_ASYNC_WITH", "LOAD_SPECIAL") if name in opmap)
+"""Instructions of `with`."""
+
+_HOLDS_BY_NAME = frozenset(("acquire", "__enter__", "lock"))
 
 _HAS_THREADS = isinstance(start_new_thread, BuiltinFunctionType)
 """Not where greenlets stand in for them."""
@@ -40,11 +47,43 @@ class TooLateError(SystemExit):
     """Ends a thread of ours that does not come back; as `SystemExit` it does so without a word."""
 
 
+class _Threads:
+    """The threads of ours in this process.
+
+    Attributes:
+        working: those that have not come back, by their identifiers.
+        late: those among them whose time is over.
+        ended: those that had their answers, by the system's numbers; it may take a while until they are gone.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew in a child of fork, where there are none."""
+        self.working: set[int] = set()
+        self.late: set[int] = set()
+        self.ended: deque[int] = deque(maxlen=16)
+
+    def wait_until_gone(self) -> None:
+        """See to it that no fork meets a thread of ours: CPython warns of threads, and it is none of the program's."""
+        while self.ended:
+            try:
+                wait_until_gone(self.ended.popleft())
+            except IndexError:  # another thread that forks has taken it
+                return
+
+
+_threads = _Threads()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_threads.wait_until_gone, after_in_child=_threads.forget)
+
+
 def called_within(seconds: float, function: Callable[[Any], Any], value: object) -> tuple[Any] | None:
     """Call a function that may never come back, in the caller's context.
 
-    What computes on when its time is over is ended, where the system tells how much a thread has computed; what waits
-    is left behind.
+    What computes on when its time is over is ended, where the system tells how much a thread has computed, and where it
+    can hold no lock; what waits is left behind. What is called from such a thread has the time of that one.
 
     Returns:
         What it gives; None where it raises, or does not come back in time.
@@ -52,12 +91,18 @@ def called_within(seconds: float, function: Callable[[Any], Any], value: object)
     Raises:
         NoThreadError: there is none to be had.
     """
+    if get_ident() in _threads.working:
+        return (function(value),)
+    if not _HAS_THREADS or sys.is_finalizing() or len(_threads.late) >= _MOST_LATE or not _are_stacks_large():
+        raise NoThreadError
     answers: list[Any] = []
     done, leaving = allocate_lock(), allocate_lock()
     done.acquire()
     run = contextvars.copy_context().run
 
     def work() -> None:
+        ident = get_ident()
+        _threads.working.add(ident)
         try:
             attempted(_prepare)
             answers.append(run(function, value))
@@ -67,61 +112,32 @@ def called_within(seconds: float, function: Callable[[Any], Any], value: object)
             _threads.ended.append(get_native_id())
             done.release()
         with leaving:
-            pass
+            _threads.working.discard(ident)
+            _threads.late.discard(ident)
+            attempted(_forget_dummy, ident)
 
-    ident = _threads.start(work)
+    try:
+        ident = start_new_thread(work, ())
+    except RuntimeError:
+        raise NoThreadError from None
     if not done.acquire(timeout=seconds):
         with leaving:  # it does not end meanwhile, so that its number is nobody else's
             if done.locked():
-                attempted(_interrupt, ident, seconds)
+                _threads.late.add(ident)
+                attempted_within(_interrupt, ident)
     return (answers[0],) if answers else None
 
 
-class _Threads:
-    """What this process knows of such threads.
-
-    Attributes:
-        ended: those that had their answers, by the system's numbers; it may take a while until they are gone.
-    """
-
-    def __init__(self) -> None:
-        self.ended: deque[int] = deque(maxlen=16)
-        self._starting = allocate_lock()
-
-    def start(self, work: Callable[[], object]) -> int:
-        """Start a thread, and return its identifier; with a stack of ours, as what the program chose may be small."""
-        if not _HAS_THREADS or sys.is_finalizing() or not self._starting.acquire(timeout=_MOST_PATIENCE):
-            raise NoThreadError
-        try:
-            before = stack_size(_STACK)  # which says what it was, and can be asked in no other way
-            try:
-                return start_new_thread(work, ())
-            finally:
-                stack_size(before)
-        except (RuntimeError, ValueError):
-            raise NoThreadError from None
-        finally:
-            self._starting.release()
-
-    def wait_until_gone(self) -> None:
-        """See to it that no fork meets a thread of ours: CPython warns of threads, and it is none of the program's."""
-        while self.ended:
-            wait_until_gone(self.ended.popleft())
-
-    def forget(self) -> None:
-        """Begin anew in a child of fork, where there are none."""
-        self.ended.clear()
-        self._starting = allocate_lock()
-
-
-_threads = _Threads()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_threads.wait_until_gone, after_in_child=_threads.forget)
+def _are_stacks_large() -> bool:
+    """Return whether a recursion without end is an exception in a new thread, and no crash."""
+    chosen = stack_size()  # which sets it to the system's, and there is no other way to ask
+    if chosen:
+        stack_size(chosen)
+    return not 0 < chosen < _LEAST_STACK
 
 
 def _prepare() -> None:
     """Make a thread of ours one that the program's debugger or coverage tool sees, and that our recorder does not."""
-    block_signals()
     if of_process.recorder is not None:
         of_process.recorder.mute_thread()
     threading: Any = sys.modules.get("threading")
@@ -131,13 +147,35 @@ def _prepare() -> None:
             use(hook)
 
 
-def _interrupt(ident: int, seconds: float) -> None:
+def _forget_dummy(ident: int) -> None:
+    """Take away what `threading` has made up for a thread of ours that asked who it is: before 3.13 it keeps that."""
+    threading: Any = sys.modules.get("threading")
+    if threading is not None and type(threading._active.get(ident)) is threading._DummyThread:  # noqa: SLF001
+        del threading._active[ident]  # noqa: SLF001
+
+
+def _interrupt(ident: int) -> None:
     """End a thread of ours that computes for ever.
 
-    One that waits is left alone: if it waits for a lock, it would have it, and would not give it back.
+    One that waits is left alone, as is one that may hold a lock of the program's: it might not give it back.
     """
-    if time.clock_gettime(time.pthread_getcpuclockid(ident)) < _LEAST_COMPUTED * seconds:
+    if time.clock_gettime(time.pthread_getcpuclockid(ident)) < _LEAST_COMPUTED:
         return
     import ctypes  # off the warm path
 
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TooLateError))
+    if not _may_hold_lock(sys._current_frames()[ident]):  # noqa: SLF001 - the one way to another thread's frames
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TooLateError))
+
+
+def _may_hold_lock(frame: FrameType | None) -> bool:
+    """Return whether one of a thread's functions is of a kind that takes locks, or may not be interrupted."""
+    while frame is not None and frame.f_code.co_filename != __file__:
+        code = frame.f_code
+        if (
+            code.co_name == "__del__"
+            or _HOLDS_BY_NAME.intersection(code.co_names)
+            or _HOLDS.intersection(code.co_code[::2])
+        ):
+            return True
+        frame = frame.f_back
+    return False

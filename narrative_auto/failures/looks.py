@@ -33,8 +33,11 @@ _GOES_ON = frozenset(
 """Instructions that end at once with plain values; those that jump, jump forward."""
 
 _SAYS_NOTHING = frozenset(("RESUME", "CACHE", "NOP", "NOT_TAKEN", "PRECALL", "PUSH_NULL"))
-_LINEAR = (0, 2, 6, 10, 11)
-"""What `BINARY_OP` may do: `+`, `//`, `%`, `-` and `/`; the others can make much of little."""
+_LINEAR = (0, 2, 10, 11)
+"""What `BINARY_OP` may do: `+`, `//`, `-` and `/`; the others can make much of little."""
+
+_MOST_DIGITS = 3
+"""Digits of a width or precision."""
 
 _OTHER_KINDS = 0x04 | 0x08 | 0x20 | 0x80 | 0x200
 """Flags of code that takes any number of arguments, or is that of a generator or coroutine; see `inspect`."""
@@ -77,7 +80,7 @@ def _read(code: CodeType) -> Looks | None:
             if top == "class" and name not in _OF_CLASS:
                 return None
             if top == "object" and name != "__class__":
-                looks.append((name, _is_only_shown(steps[at + 1][0], steps[at + 2][0])))
+                looks.append((name, _is_only_shown(steps[at + 1 : at + 3])))
             top = "class" if top == "object" and name == "__class__" else ""
         elif what == "LOAD_GLOBAL" and not top and code.co_names[argument >> 1] == "type":
             top = "type"
@@ -85,14 +88,29 @@ def _read(code: CodeType) -> Looks | None:
             top = "type and object" if top else "object"
         elif what == "CALL" and argument == 1 and top == "type and object":
             top = "class"
-        elif top or not _ends(what, argument):
+        elif top or not _ends(what, argument) or not _is_small(code, steps[at - 1 : at + 1]):
             return None
     return tuple(looks)
 
 
-def _is_only_shown(then: str, after: str) -> bool:
+def _is_only_shown(then: list[tuple[str, int]]) -> bool:
     """Return whether the next two instructions format what is there: as it is, or as a text tells how."""
-    return then in _FORMATS or then in _ASKS_FOR_NONE or (then == "LOAD_CONST" and after in _FORMATS)
+    what = then[0][0]
+    return what in _FORMATS or what in _ASKS_FOR_NONE or (what == "LOAD_CONST" and _has_specification(*then[1]))
+
+
+def _has_specification(what: str, argument: int) -> bool:
+    return what == "FORMAT_WITH_SPEC" or (what == "FORMAT_VALUE" and argument & 0x04 != 0)
+
+
+def _is_small(code: CodeType, steps: list[tuple[str, int]]) -> bool:
+    """Return whether the second of two instructions, if it formats by a text, makes no more than a line of a number."""
+    if len(steps) < 2 or not _has_specification(*steps[1]):
+        return True
+    what, argument = steps[0]
+    text = code.co_consts[argument] if what == "LOAD_CONST" else None
+    most = _MOST_DIGITS + 1
+    return type(text) is str and not any(text[at : at + most].isdigit() for at in range(len(text) - _MOST_DIGITS))
 
 
 def _ends(what: str, argument: int) -> bool:

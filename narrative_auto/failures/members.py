@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import GetSetDescriptorType
+from types import GetSetDescriptorType, MemberDescriptorType
 
 from narrative_auto.errors import attempted
 
@@ -33,9 +33,26 @@ def defined(kind: type, name: str) -> tuple[type, Any]:
     return object, NOT_FOUND
 
 
-def held_by(value: object) -> dict[str, object]:
-    """Return what an object's `__dict__` holds, without any code; empty where it has none of the usual kind."""
+def held_by(value: object) -> dict[str, object] | None:
+    """Return what an object's `__dict__` holds, {} where it has none; None where that is not of the usual kind."""
     kind = type(value)
     holder = defined(kind, "__dict__")[1]
+    if holder is NOT_FOUND:
+        return {}
     held = attempted(holder.__get__, value, kind) if type(holder) is GetSetDescriptorType else None
-    return held if type(held) is dict else {}
+    return held if type(held) is dict else None
+
+
+def attribute_of(value: object, name: str) -> object:
+    """Return an attribute of an object that is there without any code; `NOT_FOUND` for all others."""
+    kind = type(value)
+    held = held_by(value)
+    found = defined(kind, name)[1]
+    if type(found) is MemberDescriptorType:
+        try:
+            return found.__get__(value, kind)
+        except AttributeError:  # of a slot that is not filled
+            return NOT_FOUND
+    if held is None or defined(type(found), "__get__")[1] is not NOT_FOUND:
+        return NOT_FOUND  # what it gives is up to its code
+    return held.get(name, found)

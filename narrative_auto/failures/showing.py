@@ -26,7 +26,6 @@ from types import (
 
 from narrative_auto.errors import attempted, attempted_within
 from narrative_auto.failures.brief import is_of_library
-from narrative_auto.failures.members import attribute_of_type
 from narrative_auto.failures.naming import is_described, is_secret_by_value, is_weak
 from narrative_auto.failures.shapes import REDACTED
 from narrative_auto.failures.unasked import shown_unasked
@@ -276,6 +275,10 @@ def _arguments(error: BaseException) -> tuple[Any, ...]:
 
 def _without_code(value: Any, kind: type) -> str | None:
     """Return the text of an object of a type that is known well; None for all others."""
+    if issubclass(kind, type):
+        return f"<class {name_of_type(value)}>"
+    if type(kind) is not type:  # a metaclass may have a hash of its own
+        return repr(value) if is_of_library(value) else _enum_member(value, kind)
     if kind in _NAMED:
         return f"<{_NAMED[kind]} {clean(value.__qualname__)}>"
     if kind is MethodType:
@@ -287,15 +290,18 @@ def _without_code(value: Any, kind: type) -> str | None:
         return f"<module {clean(name)}>" if isinstance(name, str) else "<module>"
     if kind in _OF_INTERPRETER:
         return f"<{kind.__name__}>"
-    if issubclass(kind, type):
-        return f"<class {name_of_type(value)}>"
-    if is_of_library(kind):
-        return repr(value)
-    module = attribute_of_type("__module__", kind)
-    if module == "datetime" and kind.__name__ in {"datetime", "time"}:
-        zone = value.tzinfo
-        return repr(value) if zone is None or type(zone).__module__ in {"datetime", "zoneinfo"} else None
-    return _enum_member(value, kind)
+    return repr(value) if is_of_library(value) or _is_moment(value, kind) else None
+
+
+def _is_moment(value: Any, kind: type) -> bool:
+    """Return whether an object is a date and time, or a time, in no zone or one that is known."""
+    datetime = sys.modules.get("datetime")
+    if datetime is None or (kind is not datetime.datetime and kind is not datetime.time):
+        return False
+    zone = value.tzinfo
+    zoneinfo = sys.modules.get("zoneinfo")
+    is_named = zoneinfo is not None and type(zone) is zoneinfo.ZoneInfo and type(zone.key) is str
+    return zone is None or is_named or is_of_library(zone)
 
 
 def _enum_member(value: Any, kind: type) -> str | None:

@@ -37,7 +37,14 @@ def only() -> dict[str, Any]:
     return one
 
 
-@pytest.mark.parametrize("event", ["", None, 3, b"x", object()])
+class Untrue:
+    """Has no truth."""
+
+    def __bool__(self) -> bool:
+        raise ValueError
+
+
+@pytest.mark.parametrize("event", ["", None, 3, b"x", object(), Untrue()])
 def test_no_event(event: Any) -> None:
     """What is no event is none."""
     crumbs.crumb(event, x=1)

@@ -45,7 +45,7 @@ def _nobody_left_behind() -> Iterator[None]:
     over.clear()
     yield
     over.set()
-    until(lambda: threads_here() <= before)
+    until_gone(before)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -54,6 +54,11 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition() and time.monotonic() < patience:
         time.sleep(0.01)
     assert condition()
+
+
+def until_gone(before: set[int]) -> None:
+    """Wait until no other threads run Python code."""
+    until(lambda: threads_here() <= before)
 
 
 def sleeps() -> str:
@@ -110,6 +115,73 @@ def test_what_computes_for_ever() -> None:
     until(lambda: threads_here() <= before)
 
 
+def test_what_computes_with_a_lock() -> None:
+    """It is left behind: whoever is interrupted between two instructions may keep the lock."""
+    lock, stop = threading.Condition(), threading.Event()
+
+    def locked() -> str:
+        while not stop.is_set():
+            with lock:
+                pass
+        return "stopped"
+
+    def taken() -> str:
+        while not stop.is_set():
+            lock.acquire()
+            try:
+                pass
+            finally:
+                lock.release()
+        return "stopped"
+
+    for _ in range(5):
+        for text in (locked, taken):
+            before = threads_here()
+            stop.clear()
+            assert OwnText(repr, 0.05).of(asked(text)) is None
+            time.sleep(0.05)
+            assert threads_here() - before
+            stop.set()
+            until_gone(before)
+            assert lock.acquire(timeout=1)
+            lock.release()
+
+
+def test_what_leaves_one_of_itself() -> None:
+    """What is asked for in a thread of ours has that thread's time, and no thread of its own."""
+    texts = OwnText(repr, 5, failed="failed")
+    before = threads_here()
+    most = []
+
+    class Nested:
+        def __repr__(self) -> str:
+            most.append(len(threads_here()))
+            return "".join(["<", str(texts.of(self)), ">"])
+
+    assert str(texts.of(Nested())).strip("<>") == "failed"
+    assert max(most) <= len(before) + 1
+
+
+def test_no_more_than_ten_are_left_behind() -> None:
+    """After that nothing is asked, until they have ended."""
+    texts = OwnText(repr, 0.02)
+    before = threads_here()
+    for _ in range(15):
+        assert texts.of(asked(sleeps)) is None
+    assert len(threads_here() - before) == 10
+    assert texts.of(asked(lambda: "<x>")) is None
+    over.set()
+    until_gone(before)
+    until(lambda: texts.of(asked(lambda: "<x>")) == "<x>")
+
+
+def test_who_is_asked_for_its_name() -> None:
+    """`threading` forgets the thread that it has met."""
+    before = threading.enumerate()
+    assert OwnText(repr, 5).of(asked(lambda: threading.current_thread().name)) != "MainThread"
+    until(lambda: threading.enumerate() == before)
+
+
 def test_a_lock_of_the_callers() -> None:
     """Nobody waits for ever, and whoever waited gives the lock back."""
     lock = threading.RLock()
@@ -158,27 +230,17 @@ def test_many_at_once() -> None:
 
 
 def test_a_stack_of_the_programs_choice() -> None:
-    """A deep structure is shown as it would be where the program is, and a deep recursion is no crash."""
+    """In a small one nothing is asked: a deep recursion would be a crash. The choice stays the program's."""
     done = run("""
         import threading
-        class Link:
-            def __init__(self, next): self.next = next
-            def __repr__(self): return "".join(["<", repr(self.next), ">"])
         class Endless:
             def __repr__(self): return "".join([repr(self)])
-        def deep(levels):
-            link = None
-            for _ in range(levels): link = Link(link)
-            return texts.of(link)
-        threading.stack_size(128 << 10)
-        print(texts.of(Endless()), threading.stack_size())  # which sets it to 0
-        sys.setrecursionlimit(20_000)
-        levels = 1_500 if sys.version_info < (3, 12) or sys.version_info >= (3, 13) else 300
-        print(deep(levels).count("<"), texts.of(Endless()), threading.stack_size())
+        for size in (128 << 10, 32 << 20, 0):
+            threading.stack_size(size)
+            print(texts.of(own), texts.of(Endless()), threading.stack_size() == size)
     """)
-    levels = 300 if sys.version_info[:2] == (3, 12) else 1_500  # on 3.12, C code has a limit of its own
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [f"None {128 << 10}", f"{levels} None 0"]
+    assert done.stdout.splitlines() == ["None None True", "1, 2 None True", "1, 2 None True"]
 
 
 def test_a_handler_that_raises() -> None:
@@ -199,6 +261,26 @@ def test_a_handler_that_raises() -> None:
                 print("elapsed")
     """)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "elapsed\n" * 3)
+
+
+def test_a_handler_that_raises_at_any_time() -> None:
+    """What it raises arrives, wherever in our part it comes, and texts can be asked for afterwards."""
+    done = run("""
+        import random, signal, threading
+        class Elapsed(Exception): pass
+        def handler(*_): raise Elapsed
+        signal.signal(signal.SIGALRM, handler)
+        raised = 0
+        for _ in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 2e-4))
+                until = time.monotonic() + 2
+                while time.monotonic() < until: texts.of(own)
+            except Elapsed:
+                raised += 1
+        print(raised > 250, texts.of(own), threading.stack_size())
+    """)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "True 1, 2 0\n")
 
 
 def test_a_debugger_sees_it() -> None:
@@ -278,4 +360,5 @@ def test_where_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as changed:
         changed.setattr("narrative_auto.failures.in_thread.start_new_thread", refused)
         assert texts.of(late) is None
+        assert OwnText(repr, 5, always=True).of(late) == "<x>"
     assert texts.of(late) == "<x>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +31,13 @@ class Customer(Base):
 
     def __repr__(self) -> str:
         return f"<Customer with {len(self.orders)} orders>"
+
+
+@dataclasses.dataclass
+class Basket:
+    """Shows whose it is."""
+
+    customer: object
 
 
 class Order(Base):
@@ -98,7 +106,8 @@ def test_objects_of_sqlalchemy(asked: list[str]) -> None:
         before = len(asked)
         assert shown(customer) == [f"{name}>"] * 2
         assert shown(orders) == ["<sqlalchemy.orm.collections.InstrumentedList, 1 items>"] * 2
-        assert shown(session.query(Customer)) == ["<sqlalchemy.orm.query.Query>"] * 2
+        assert SHOWER.text(session.query(Customer)) == "<sqlalchemy.orm.query.Query>"
+        assert shown(Basket(customer)) == [f"<{__name__}.Basket>"] * 2
         assert shown(Plain()) == [f"<{__name__}.Plain>"] * 2
         assert len(asked) == before
         assert repr(customer) == "<Customer with 1 orders>"
@@ -136,10 +145,10 @@ def test_arrays_and_frames() -> None:
     """They show their shape, and so does what extends them."""
     numpy = pytest.importorskip("numpy", reason="numpy is not installed")
     polars = pytest.importorskip("polars", reason="polars has no wheel for this interpreter")
-    extended = type("Grid", (numpy.ndarray,), {})
+    extended = type("Grid", (numpy.ndarray,), {"shape": property(lambda self: 1 / 0)})
     assert shown(numpy.zeros((3, 4))) == ["<numpy.ndarray shape=(3, 4) dtype=float64>"] * 2
     assert shown(numpy.zeros(2).view(extended)) == [f"<{__name__}.Grid shape=(2,) dtype=float64>"] * 2
-    assert shown(polars.DataFrame({"a": [1, 2]})) == ["<polars.dataframe.frame.DataFrame shape=(2, 1)>"] * 2
+    assert shown(polars.DataFrame({"device": [1, 2]})) == ["<polars.dataframe.frame.DataFrame shape=(2, 1)>"] * 2
 
 
 def test_names_that_begin_alike() -> None:

@@ -810,3 +810,53 @@ def test_an_exception_that_compares_oddly() -> None:
     with pytest.raises(Odd), StoryRecorder() as recorder, stage("Work"):
         raise Odd from Odd()
     recorder.assert_stage_failed("Work")
+
+
+class Names:
+    """Takes long to say which names it has."""
+
+    def __dir__(self) -> list[str]:
+        time.sleep(5)
+        return []
+
+
+class SlowError(ValueError):
+    """Takes long to say what is wrong."""
+
+    def __str__(self) -> str:
+        time.sleep(5)
+        return "late"
+
+
+class JoinedError(ValueError):
+    """Puts itself together."""
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.args))
+
+
+def test_a_traceback_has_its_time_too() -> None:
+    """What Python would ask while it formats one is not asked, or asked in time; the chain is there all the same."""
+
+    def fail() -> None:
+        try:
+            try:
+                raise SlowError
+            except SlowError as error:
+                raise JoinedError("a", "b") from error
+        except JoinedError:
+            _ = Names().nothing  # type: ignore[attr-defined]
+
+    began = time.perf_counter()
+    with pytest.raises(AttributeError), StoryRecorder() as recorder, stage("Work"):
+        fail()
+    with pytest.raises(ExceptionGroup), StoryRecorder() as groups, stage("Work"):
+        raise ExceptionGroup("many", [JoinedError("a"), SlowError()])
+    assert time.perf_counter() - began < 3
+    (text, group) = [
+        event.traceback_text for one in (recorder, groups) for event in one.events if isinstance(event, FailureOccurred)
+    ]
+    assert f"{__name__}.SlowError: <unprintable {__name__}.SlowError>\n\nThe above exception was the direct" in text
+    assert f"{__name__}.JoinedError: a, b\n\nDuring handling of the above" in text
+    assert text.endswith("AttributeError: 'Names' object has no attribute 'nothing'\n")
+    assert f"ExceptionGroup: many (2 sub-exceptions)\n  | {__name__}.JoinedError: a\n" in group
