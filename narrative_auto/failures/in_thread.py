@@ -101,20 +101,26 @@ def called_within(seconds: float, function: Callable[[Any], Any], value: object)
     run = contextvars.copy_context().run
 
     def work() -> None:
-        ident = get_ident()
-        _threads.working.add(ident)
         try:
+            _threads.working.add(get_ident())
             attempted(_prepare)
             answers.append(run(function, value))
         except BaseException:  # noqa: BLE001, S110 - whatever the program's code does
             pass
         finally:
+            try:
+                leave()
+            finally:  # a thread is interrupted once at most, maybe just now
+                leave()
+
+    def leave() -> None:
+        if done.locked():
             _threads.ended.append(get_native_id())
             done.release()
         with leaving:
-            _threads.working.discard(ident)
-            _threads.late.discard(ident)
-            attempted(_forget_dummy, ident)
+            _threads.working.discard(get_ident())
+            _threads.late.discard(get_ident())
+            attempted(_forget_dummy, get_ident())
 
     try:
         ident = start_new_thread(work, ())
