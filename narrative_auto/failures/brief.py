@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-_PLAIN = (str, int, float, bool, complex, bytes, type(None))
-_CONTAINERS = (list, tuple, set, frozenset)
-_SHOWN_AT_ONCE = (object, *_PLAIN)
+_PLAIN = frozenset((str, int, float, bool, complex, bytes, type(None)))
+_CONTAINERS = frozenset((list, tuple, set, frozenset))
+_SHOWN_AT_ONCE = frozenset((object, *_PLAIN))
 """Classes that have a `__repr__` in C which calls nothing of an object's."""
 
 _READ_AT_ONCE = tuple(one.__getattribute__ for one in (object, BaseException, str, int, float, complex, bytes))
@@ -116,17 +116,18 @@ class _Look:
         if issubclass(owner, BaseException):
             is_known = attribute_of_type("__module__", owner) == "builtins"
             return is_known and all(self.is_shown_at_once(one, depth - 1) for one in _parts_of_error(value, owner))
-        return any(owner is one for one in _SHOWN_AT_ONCE) and self._is_short(value)
+        return type(owner) is type and owner in _SHOWN_AT_ONCE and self._is_short(value)
 
     def is_shown_at_once(self, value: object, depth: int) -> bool:
         """Return whether a value's `repr`, `str` and `format` are all made at once."""
         kind = type(value)
         if value is NOT_FOUND or self.left < 0:
             return False
-        if any(kind is one for one in _PLAIN):
+        has_usual_hash = type(kind) is type
+        if has_usual_hash and kind in _PLAIN:
             return self._is_short(value)
         self.left -= _SMALL
-        if any(kind is one for one in _CONTAINERS):
+        if has_usual_hash and kind in _CONTAINERS:
             members: Iterable[Any] = value  # type: ignore[assignment] # one of the containers
             return depth > 0 and self._are_shown_at_once(members, depth)
         if kind is dict:
@@ -195,7 +196,7 @@ class _Look:
 
     def _is_text_or_number(self, value: object) -> bool:
         kind = type(value)
-        return any(kind is one for one in _PLAIN) and self._is_short(value)
+        return type(kind) is type and kind in _PLAIN and self._is_short(value)
 
 
 def _is_small(number: int) -> bool:
@@ -212,7 +213,7 @@ def _generated(function: FunctionType) -> FunctionType:
 def _means_type(function: FunctionType) -> bool:
     """Return whether a function means the built-in `type` when it says so."""
     names: object = function.__globals__
-    own: object = function.__builtins__  # type: ignore[attr-defined] # from CPython 3.10 on
+    own: object = getattr(function, "__builtins__", None)
     return type(names) is dict and "type" not in names and type(own) is dict and own.get("type") is type
 
 
