@@ -7,7 +7,7 @@ from collections import deque
 from itertools import islice
 
 from narrative_auto.errors import attempted
-from narrative_auto.failures.messages import full_message_of, notes_of, text_of
+from narrative_auto.failures.messages import message_of, notes_of, text_of
 from narrative_auto.failures.pattern import lazily
 from narrative_auto.failures.source import SourceLine, snippet
 from narrative_auto.failures.values import MOST_MESSAGE_CHARACTERS, clean, name_of_type, shortened
@@ -194,7 +194,7 @@ class _Extraction:
         return self._known[filename]
 
     def message(self, error: BaseException) -> str:
-        return self._text(full_message_of(error))
+        return self._text(message_of(error))
 
     def notes(self, error: BaseException) -> tuple[str, ...]:
         """Return what `add_note` has added."""

@@ -6,11 +6,10 @@ from types import ModuleType
 
 from narrative_auto.failures.asking import OwnText
 from narrative_auto.failures.members import bases_of, defined, held_by, members_of
-from narrative_auto.failures.values import MOST_MESSAGE_CHARACTERS, clean, name_of_type, shortened
+from narrative_auto.failures.values import clean, name_of_type
 
 _MOST_SECONDS = 0.5
 """How long an exception's own `__str__` may take; after that its type is not asked again."""
-
 
 _WAYS = ("__getattribute__", "__traceback__", "__cause__", "__context__", "__suppress_context__")
 """What Python asks an exception for, which a class can have replaced."""
@@ -22,25 +21,13 @@ _FAILED = "<failed>"
 _texts = OwnText(str, _MOST_SECONDS, times=1, failed=_FAILED, always=True)
 
 
-def message_of(error: BaseException, limit: int = MOST_MESSAGE_CHARACTERS) -> str:
-    """Return an exception's message, whatever its `__str__` does; it never raises but on Ctrl-C.
+def message_of(error: BaseException) -> str:
+    """Return an exception's whole message, for redaction: half a secret is not recognised.
 
-    Args:
-        error: the exception.
-        limit: characters kept at most; a longer message ends with an ellipsis.
-
-    Returns:
-        The message, or "<unprintable ValueError>" where there is none to be had.
+    It is "<unprintable ValueError>" where there is none to be had. It raises nothing but what a signal handler does.
     """
-    return shortened(full_message_of(error), limit)
-
-
-def full_message_of(error: BaseException) -> str:
-    """Return an exception's whole message, for redaction: half a secret is not recognised."""
     message = text_of(error)
-    if message is None:
-        return f"<unprintable {name_of_type(type(error))}>"
-    return message
+    return f"<unprintable {name_of_type(type(error))}>" if message is None else message
 
 
 def text_of(value: object) -> str | None:

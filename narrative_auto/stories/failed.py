@@ -7,7 +7,7 @@ import traceback
 
 from narrative_auto.errors import attempted
 from narrative_auto.failures.config import effective_diagnostics_mode
-from narrative_auto.failures.messages import full_message_of, is_plainly_told
+from narrative_auto.failures.messages import message_of, is_plainly_told
 from narrative_auto.failures.redaction import MOST_CHARACTERS
 from narrative_auto.failures.shapes import REDACTED
 from narrative_auto.failures.summary import FailureSummary
@@ -116,7 +116,7 @@ def _format_one(error: BaseException, until: float) -> list[str]:
 def _line_of(error: BaseException, until: float) -> str:
     """Return type and message of an exception; without the message where the time is over."""
     name = name_of_type(type(error))
-    return f"{name}: {full_message_of(error)}\n" if time.monotonic() < until else f"{name}\n"
+    return f"{name}: {message_of(error)}\n" if time.monotonic() < until else f"{name}\n"
 
 
 def _tail(text: str, most: int) -> str:

@@ -320,10 +320,10 @@ class StoryRuntime:
 
     def message_of(self, exc: BaseException) -> str:
         """Return an exception's message without its secrets."""
-        from narrative_auto.failures.messages import full_message_of
+        from narrative_auto.failures.messages import message_of
         from narrative_auto.failures.values import MOST_MESSAGE_CHARACTERS, shortened
 
-        return shortened(self.redactor.text(full_message_of(exc)), MOST_MESSAGE_CHARACTERS)
+        return shortened(self.redactor.text(message_of(exc)), MOST_MESSAGE_CHARACTERS)
 
     @cached_property
     def redactor(self) -> Redactor:
