@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 
 from narrative_auto.failures.config import effective_diagnostics_mode
 from narrative_auto.failures.extract import Failure, codes_to_place, extract_failure
+from narrative_auto.failures.tracebacks import traceback_text
 from narrative_auto.failures.values import clean
 from narrative_auto.recorder.layout import RESUME, RETURN, START, TRANSITIONS, UNWIND, YIELD
 from narrative_auto.recorder.sites import BLOCK, FUNCTION
 from narrative_auto.records import Record, changed, record
-from narrative_auto.stories.failed import enriched, failure_event, traceback_text
+from narrative_auto.stories.failed import enriched, failure_event
 from narrative_auto.stories.recorded import was_left
 
 TYPE_CHECKING = False
