@@ -6,19 +6,22 @@ import time
 import traceback
 
 from narrative_auto.errors import attempted
-from narrative_auto.failures.messages import is_plainly_told, message_of
+from narrative_auto.failures.messages import is_plainly_told, message_of, notes_of, text_of
 from narrative_auto.failures.redaction import MOST_CHARACTERS
 from narrative_auto.failures.values import clean, name_of_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from narrative_auto.failures.redaction import Redactor
 
 _MOST_LINKED = 20_000
 """Exceptions that a whole traceback may be of."""
 
 _MOST_LINKS = 20
-"""Exceptions that are told of, where they have ways of their own."""
+"""Exceptions in a chain, members of a group and notes that are told, where exceptions have ways of their own."""
 
 _MOST_SECONDS = 0.5
 """How long their messages may take in all, and the last one longer."""
@@ -96,14 +99,19 @@ def _format_one(error: BaseException, until: float) -> list[str]:
         BaseExceptionGroup.__dict__["exceptions"].__get__(error) if issubclass(type(error), BaseExceptionGroup) else ()
     )
     told = [_line_of(error, until)]
+    told += [f"{_in_time(text_of, note, until) or '<unprintable note>'}\n" for note in notes_of(error)[:_MOST_LINKS]]
     told += [f"  | {_line_of(member, until)}" for member in members[:_MOST_LINKS]]
     return [*head, *told]
 
 
 def _line_of(error: BaseException, until: float) -> str:
-    """Return type and message of an exception; without the message where the time is over."""
-    name = name_of_type(type(error))
-    return f"{name}: {message_of(error)}\n" if time.monotonic() < until else f"{name}\n"
+    """Return type and message of an exception; without the message where there is none, or the time is over."""
+    message = _in_time(message_of, error, until)
+    return f"{name_of_type(type(error))}: {message}\n" if message else f"{name_of_type(type(error))}\n"
+
+
+def _in_time(text: Callable[[Any], str | None], value: object, until: float) -> str | None:
+    return text(value) if time.monotonic() < until else None
 
 
 def _tail(text: str, most: int) -> str:
