@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 
 from narrative_auto.errors import StoreError
 from narrative_auto.failures.values import clean
@@ -60,6 +61,12 @@ MOST_STAGES = 20_000
 KEPT_STORIES = 100
 """Root stories kept, with what belongs to them; older ones are forgotten when a new one begins."""
 
+_PATIENCE_SECONDS = 1.0
+"""How long a writer waits for the others."""
+
+_ATTEMPTS = 200
+"""In that time, where SQLite itself does not wait."""
+
 
 class SqliteStoryRenderer:
     """Writes the events of stories into a database, one transaction for all that came since the last flush.
@@ -83,16 +90,25 @@ class SqliteStoryRenderer:
             if not os.path.exists(self._path):
                 os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600))
             # Renderers are called by the narrator's thread and, at the end, by the main one; never by two at once.
-            self._connection = sqlite3.connect(self._path, timeout=1.0, check_same_thread=False, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > SCHEMA_VERSION:
-                raise StoreError(f"{self._path} was written by a later version: name another with --store")
-            if version < SCHEMA_VERSION:  # all of it or nothing: others may be about to do the same
-                script = f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
-                self._connection.executescript(script)
+            connection = sqlite3.connect(
+                self._path, timeout=_PATIENCE_SECONDS, check_same_thread=False, isolation_level=None
+            )
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
         return self._connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        _write_ahead(connection)
+        connection.execute("PRAGMA synchronous=NORMAL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise StoreError(f"{self._path} was written by a later version: name another with --store")
+        if version < SCHEMA_VERSION:  # all of it or nothing: others may be about to do the same
+            connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
 
     def handle(self, event: Any) -> None:
         """Write one event; it is committed by the next `flush`."""
@@ -324,3 +340,20 @@ def _forget_old(connection: sqlite3.Connection) -> None:
     )
     for table in ("stages", "failures", "totals", "left_plain"):
         connection.execute(f"DELETE FROM {table} WHERE story_id NOT IN (SELECT story_id FROM stories)")  # noqa: S608
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Let readers and a writer work at the same time. A file that is new is changed for that, by one at a time.
+
+    Whoever reads the file's header already is refused at once, without the connection's patience, when another is
+    the first to change it: both would wait for each other. It has let go of the file then, and may ask again.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or attempt == _ATTEMPTS:
+                raise
+            time.sleep(_PATIENCE_SECONDS / _ATTEMPTS)
+        else:
+            return

@@ -148,6 +148,26 @@ def test_a_corrupt_store_neither_stops_the_program_nor_shows_a_traceback(write: 
     assert "cannot be read" in shown.err
 
 
+def test_a_store_that_many_are_the_first_to_write(tmp_path: Path) -> None:
+    """None finds it locked, and none finds it without its tables."""
+    script = tmp_path / "crowd.py"
+    script.write_text(
+        "import multiprocessing, sqlite3\n"
+        "from narrative_auto.renderers.sqlite import SqliteStoryRenderer\n"
+        "def write(n):\n"
+        "    start.wait()\n"
+        "    SqliteStoryRenderer(f'{n}.db').close()\n"
+        "    return sqlite3.connect(f'{n}.db').execute('SELECT count(*) FROM stories').fetchone()[0]\n"
+        "if __name__ == '__main__':\n"
+        "    fork = multiprocessing.get_context('fork')\n"
+        "    start = fork.Barrier(12)\n"
+        "    with fork.Pool(12) as crowd:\n"
+        "        print([sum(crowd.map(write, [n] * 12, chunksize=1)) for n in range(40)])\n"
+    )
+    done = run(sys.executable, script, cwd=tmp_path)
+    assert (done.out, done.err) == (f"{[0] * 40}\n".encode(), "")
+
+
 def test_a_reader_that_goes_away(write: Write, tmp_path: Path) -> None:
     """`narrative stories | head -0` ends without a traceback."""
     write("app.py", APP)
