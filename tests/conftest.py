@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -80,6 +81,12 @@ def run(*command: str | Path, cwd: Path, **environ: str) -> Done:
 def narrative_run(*arguments: str | Path, cwd: Path, **environ: str) -> Done:
     """Run `narrative-run` with a UTF-8 stderr."""
     return run(LAUNCHER, *arguments, cwd=cwd, PYTHONIOENCODING="utf-8", **environ)
+
+
+def pytest_collection_finish() -> None:
+    """What pytest and the modules under test have made by now stays: no collection in a test looks at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
