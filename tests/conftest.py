@@ -83,8 +83,9 @@ def narrative_run(*arguments: str | Path, cwd: Path, **environ: str) -> Done:
     return run(LAUNCHER, *arguments, cwd=cwd, PYTHONIOENCODING="utf-8", **environ)
 
 
-def pytest_collection_finish() -> None:
-    """What pytest and the modules under test have made by now stays: no collection in a test looks at it again."""
+@pytest.fixture(scope="module", autouse=True)
+def what_is_there_stays() -> None:
+    """What was made and imported before a module's tests is no matter of their collections, of which some do many."""
     gc.collect()
     gc.freeze()
 
