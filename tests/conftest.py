@@ -83,11 +83,13 @@ def narrative_run(*arguments: str | Path, cwd: Path, **environ: str) -> Done:
     return run(LAUNCHER, *arguments, cwd=cwd, PYTHONIOENCODING="utf-8", **environ)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def what_is_there_stays() -> None:
-    """What was made and imported before a module's tests is no matter of their collections, of which some do many."""
+@pytest.fixture
+def quick_collections() -> Iterator[None]:
+    """For tests that collect garbage often: what was there before them is not looked at each time."""
     gc.collect()
     gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from narrative_auto.recorder.base import Recorder
     from narrative_auto.recorder.sites import Site
 
+pytestmark = pytest.mark.usefixtures("quick_collections")
+
 
 class _Miswired:
     """A recorder whose probes are not what was asked for."""

@@ -177,6 +177,7 @@ def test_a_generator_outlives_the_thread_that_began_it(recorder: NativeRecorder)
     assert recorder.open_calls() == []
 
 
+@pytest.mark.usefixtures("quick_collections")
 def test_recorders_come_and_go_beside_threads() -> None:
     """A thread that has a lane of a recorder that is gone takes none of another's for it."""
     wanted, done = threading.Semaphore(0), threading.Semaphore(0)
