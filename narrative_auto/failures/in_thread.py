@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import os
 import sys
 import time
 from _thread import allocate_lock, get_ident, get_native_id, stack_size, start_new_thread
 from collections import deque
 from opcode import opmap
-from types import BuiltinFunctionType
+from types import BuiltinFunctionType, CodeType
 
 from narrative_auto.errors import attempted, attempted_within
 from narrative_auto.recorder.of_process import of_process
@@ -17,6 +18,7 @@ from narrative_auto.recorder.threads import wait_until_gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _thread import LockType
     from collections.abc import Callable
     from types import FrameType
     from typing import Any
@@ -34,6 +36,12 @@ _HOLDS = frozenset(opmap[name] for name in ("BEFORE_WITH", "BEFORE_ASYNC_WITH", 
 """Instructions of `with`."""
 
 _HOLDS_BY_NAME = frozenset(("acquire", "__enter__", "lock"))
+
+_OF_CALLBACKS = frozenset(("weakref", "_weakrefset"))
+"""Modules with functions that are called when an object is gone."""
+
+_TRIES = 20
+"""How often a thread is looked at, a millisecond apart, until it may be ended."""
 
 _HAS_THREADS = isinstance(start_new_thread, BuiltinFunctionType)
 """Not where greenlets stand in for them."""
@@ -130,7 +138,7 @@ def called_within(seconds: float, function: Callable[[Any], Any], value: object)
         with leaving:  # it does not end meanwhile, so that its number is nobody else's
             if done.locked():
                 _threads.late.add(ident)
-                attempted_within(_interrupt, ident)
+                attempted_within(_interrupt, ident, done)
     return (answers[0],) if answers else None
 
 
@@ -160,7 +168,7 @@ def _forget_dummy(ident: int) -> None:
         del threading._active[ident]  # noqa: SLF001
 
 
-def _interrupt(ident: int) -> None:
+def _interrupt(ident: int, done: LockType) -> None:
     """End a thread of ours that computes for ever.
 
     One that waits is left alone, as is one that may hold a lock of the program's: it might not give it back.
@@ -169,19 +177,37 @@ def _interrupt(ident: int) -> None:
         return
     import ctypes  # off the warm path
 
-    if not _may_hold_lock(sys._current_frames()[ident]):  # noqa: SLF001 - the one way to another thread's frames
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TooLateError))
+    for _ in range(_TRIES):
+        time.sleep(0.001)  # from here on there is time to look and to act before the thread goes on
+        if not done.locked():
+            return
+        if _may_be_ended(sys._current_frames()[ident]):  # noqa: SLF001 - the one way to another thread's frames
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TooLateError))
+            return
 
 
-def _may_hold_lock(frame: FrameType | None) -> bool:
-    """Return whether one of a thread's functions is of a kind that takes locks, or may not be interrupted."""
+def _may_be_ended(frame: FrameType | None) -> bool:
+    """Return whether none of a thread's functions is of a kind that takes locks, or that others do not expect to fail.
+
+    Functions that the interpreter calls at any time, when memory is freed, can only be told by where they are known.
+    """
+    callbacks = {_code_of(callback) for callback in gc.callbacks}
     while frame is not None and frame.f_code.co_filename != __file__:
         code = frame.f_code
         if (
             code.co_name == "__del__"
+            or code in callbacks
+            or dict.get(frame.f_globals, "__name__") in _OF_CALLBACKS
             or _HOLDS_BY_NAME.intersection(code.co_names)
             or _HOLDS.intersection(code.co_code[::2])
         ):
-            return True
+            return False
         frame = frame.f_back
-    return False
+    return True
+
+
+def _code_of(callback: object) -> CodeType | None:
+    """Return the code of a function, a method or an object that can be called, None if it is not Python's."""
+    function = getattr(callback, "__func__", callback)
+    code = getattr(function, "__code__", None) or getattr(type(callback).__call__, "__code__", None)
+    return code if isinstance(code, CodeType) else None

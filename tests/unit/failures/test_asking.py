@@ -229,6 +229,55 @@ def test_many_at_once() -> None:
     assert found == [True] * 400
 
 
+def test_what_the_interpreter_calls_meanwhile() -> None:
+    """Functions that are called when memory is freed are not cut off: nobody expects that of them, and it is told."""
+    done = run("""
+        import gc, weakref
+        ended = []
+        def spin():
+            until = time.monotonic() + 0.3
+            while time.monotonic() < until: pass
+            ended.append(1)
+        class Callbacks:
+            def note(self, phase, info): phase == "start" and spin()
+        def collects():
+            gc.callbacks.append(note)
+            gc.collect()
+            gc.callbacks.remove(note)
+        def drops():
+            weakref.finalize(Own(), spin)
+        note = Callbacks().note
+        for asked in (collects, drops):
+            class Late:
+                def __repr__(self): return str(asked())
+            print(OwnText(repr, 0.05).of(Late()), len(ended))
+            time.sleep(0.4)
+        print(len(ended))
+    """)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "None 0\nNone 1\n2\n")
+
+
+def test_what_computes_while_the_interpreter_collects() -> None:
+    """It is ended, and no callback with it."""
+    done = run("""
+        import gc, threading
+        class Endless:
+            def __repr__(self):
+                while True: [[] for _ in range(500)]
+        def note(phase, info):
+            for _ in range(400): pass
+        gc.callbacks.append(note)
+        gc.set_threshold(100)
+        for _ in range(40):
+            OwnText(repr, 0.02).of(Endless())
+        for _ in range(100):
+            if len(sys._current_frames()) == 1: break
+            time.sleep(0.02)
+        print(len(sys._current_frames()))
+    """)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "1\n")
+
+
 def test_a_stack_of_the_programs_choice() -> None:
     """In a small one nothing is asked: a deep recursion would be a crash. The choice stays the program's."""
     done = run("""
