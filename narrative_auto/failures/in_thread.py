@@ -40,7 +40,7 @@ _HOLDS_BY_NAME = frozenset(("acquire", "__enter__", "lock"))
 _OF_CALLBACKS = frozenset(("weakref", "_weakrefset"))
 """Modules with functions that are called when an object is gone."""
 
-_TRIES = 20
+_TRIES = 10
 """How often a thread is looked at, a millisecond apart, until it may be ended."""
 
 _HAS_THREADS = isinstance(start_new_thread, BuiltinFunctionType)

@@ -53,8 +53,7 @@ class ScriptHook:
         script: the script's path, symbolic links resolved; "" to claim what a spawned child runs, the first
             source file that the function `wanted` accepts.
         wanted: says whether a path is application code.
-        isolation: our own imports on the way.
-        begun: called when the module's code begins to run.
+        isolation: our own imports on the way, and those of `runpy`, which make way when the module's code begins.
         watch: gets to know how the module is left.
 
     Attributes:
@@ -68,14 +67,13 @@ class ScriptHook:
         script: str,
         wanted: Callable[[str], bool],
         isolation: Isolation,
-        begun: Callable[[], None],
         watch: ExitWatch,
     ) -> None:
         self._engine = engine
         self._script = script
         self._wanted = wanted
         self._isolation = isolation
-        self._begun = begun
+        self._loaded_before: frozenset[str] = frozenset()
         self._watch = watch
         self._code: CodeType | None = None
         self._declined = False
@@ -112,6 +110,7 @@ class ScriptHook:
         started = time.perf_counter()
         # One script, once. A hook that declines stays where it is: the interpreter is walking over the list of hooks.
         self._declined = bool(self._script)
+        self._loaded_before = frozenset(sys.modules)
         if not self._wanted(path):
             return False
         try:
@@ -162,7 +161,6 @@ class ScriptHook:
         """Make the module and `sys.path` what they are when CPython runs the script itself."""
         names = frame.f_globals
         self.uninstall()
-        self._begun()
         self._code = None
         names["__spec__"] = None
         if names.get("__name__") == "__main__":
@@ -177,3 +175,4 @@ class ScriptHook:
             names["__loader__"] = None
             if self.claimed in sys.path:
                 sys.path.remove(self.claimed)
+        self._isolation.make_way(self._loaded_before)

@@ -150,9 +150,7 @@ class Run:
         if late or "threading" in sys.modules:
             self._libraries.take_in()
         self._may_claim = self.engines.rewriter is not None and not late
-        self._script = ScriptHook(
-            first, what.path, self._is_wanted_script, self._isolation, self._make_way, self._watch
-        )
+        self._script = ScriptHook(first, what.path, self._is_wanted_script, self._isolation, self._watch)
 
     def install(self) -> None:
         """Put the finder, the hooks and the end in place."""
@@ -170,7 +168,7 @@ class Run:
             )
         connect_crumbs(self.recorder.keep_crumb, of_process.redact)
         self._announce()
-        self._make_way()
+        guarded("making way for the program's modules", self._isolation.make_way, _LOADED_BEFORE)
         self._cost += time.perf_counter() - self._started
 
     def _take_in_libraries(self) -> None:
@@ -208,9 +206,6 @@ class Run:
 
     def _announce(self) -> None:
         settings.announce_story(self._narrator.story_id, self._narrator.root_story_id, tells=self._telling.tells)
-
-    def _make_way(self) -> None:
-        guarded("making way for the program's modules", self._isolation.make_way, _LOADED_BEFORE)
 
     def _is_on(self) -> bool:
         """Whether the finder is where it was put: a program may have taken it away to stop us."""

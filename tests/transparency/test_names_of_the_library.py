@@ -48,3 +48,40 @@ def test_a_script_that_is_called_like_a_module(write: Write, tmp_path: Path, nam
     done = narrative_run("--tell", "tree", sys.executable, f"{name}.py", cwd=tmp_path)
     assert (done.status, done.out) == (0, b"hello\n")
     assert "  main " in done.err
+
+
+WORKERS = """
+import multiprocessing, sys, threading
+from multiprocessing import shared_memory
+
+def work(name):
+    segment = shared_memory.SharedMemory(name)
+    segment.close()
+    return (
+        multiprocessing.get_start_method(),
+        multiprocessing.current_process().name != "MainProcess",
+        threading.current_thread() is threading.main_thread(),
+        sys.modules["multiprocessing.process"] is multiprocessing.process,
+    )
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    segment = shared_memory.SharedMemory(create=True, size=100)
+    with multiprocessing.Pool(2) as pool:
+        print(set(pool.map(work, [segment.name] * 4)))
+        pool.close()
+        pool.join()
+    shared_memory.SharedMemory(segment.name).close()
+    segment.unlink()
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_beside_a_module_that_is_called_like_one(write: Write, tmp_path: Path, method: str) -> None:
+    """What `multiprocessing` has imported and noted before it runs the script stays what it is."""
+    write("grp.py", "")
+    write("app.py", WORKERS)
+    plain = run(sys.executable, "app.py", method, cwd=tmp_path)
+    recorded = narrative_run("--quiet", sys.executable, "app.py", method, cwd=tmp_path)
+    assert (recorded.status, recorded.out, recorded.err) == (plain.status, plain.out, plain.err)
+    assert plain.out == f"{{('{method}', True, True, True)}}\n".encode()
