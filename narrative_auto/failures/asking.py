@@ -6,7 +6,7 @@ import weakref
 
 from narrative_auto.errors import attempted_within, is_of_program
 from narrative_auto.failures.brief import is_brief
-from narrative_auto.failures.in_thread import NoThreadError, called_within
+from narrative_auto.failures.in_thread import EndingError, NoThreadError, called_within
 from narrative_auto.failures.looks import looks_of
 
 TYPE_CHECKING = False
@@ -30,7 +30,8 @@ class OwnText:
         times: how often an object of a type may be late before its type is not asked any more; the machine may be.
         failed: what stands for a text that cannot be had because its code raises.
         spares: which objects are not asked, unless their texts are sure to come at once.
-        always: whether it is asked for in the caller's thread where there is no other to be had.
+        always: whether it is asked for in the caller's thread where there is no other to be had, as Python
+            asks as well; not in exit handlers, when it has told all.
     """
 
     __slots__ = ("_always", "_failed", "_function", "_late", "_method", "_seconds", "_spares", "_times")
@@ -67,6 +68,8 @@ class OwnText:
             return None
         try:
             answer = called_within(self._seconds, self._made, value)
+        except EndingError:
+            return None
         except NoThreadError:
             return self._made(value) if self._always else None
         if answer is None:

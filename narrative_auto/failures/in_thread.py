@@ -48,7 +48,11 @@ _HAS_THREADS = isinstance(start_new_thread, BuiltinFunctionType)
 
 
 class NoThreadError(Exception):
-    """No thread can be had: there are too many, or the interpreter is about to end."""
+    """No thread can be had."""
+
+
+class EndingError(NoThreadError):
+    """None any more, in an exit handler of 3.12.0 and .1; later ones start threads until those are over."""
 
 
 class TooLateError(SystemExit):
@@ -98,6 +102,7 @@ def called_within(seconds: float, function: Callable[[Any], Any], value: object)
 
     Raises:
         NoThreadError: there is none to be had.
+        EndingError: none any more, in an exit handler.
     """
     if get_ident() in _threads.working:
         return (function(value),)
@@ -132,8 +137,8 @@ def called_within(seconds: float, function: Callable[[Any], Any], value: object)
 
     try:
         ident = start_new_thread(work, ())
-    except RuntimeError:
-        raise NoThreadError from None
+    except RuntimeError as error:
+        raise EndingError if "shutdown" in str(error) else NoThreadError from None
     if not done.acquire(timeout=seconds):
         with leaving:  # it does not end meanwhile, so that its number is nobody else's
             if done.locked():

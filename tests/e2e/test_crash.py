@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,6 +168,22 @@ def test_a_hook_that_does_not_hand_on_is_met_at_the_end(write: Write) -> None:
     )
     recorded, lines = crashed(write, source)
     assert recorded.err.startswith("sorry\n")
+    assert " failed in main -- " in lines[0]
+
+
+@pytest.mark.parametrize("late", ["time.sleep(100)", "[0 for _ in iter(int, 1)]"])
+@pytest.mark.parametrize("raises", ["raise Late", "raise KeyError('k') from Late()"])
+def test_a_hook_that_asks_for_no_message(late: str, raises: str, write: Write) -> None:
+    """Where the program's own hook is content with the type, nobody waits for a message that never comes."""
+    source = (
+        "import sys, time\nsys.excepthook = lambda *_: print('short')\n"
+        f"class Late(Exception):\n    def __str__(self): {late}\n"
+        f"def main():\n    {raises}\nmain()\n"
+    )
+    begun = time.monotonic()
+    recorded, lines = crashed(write, source)
+    assert time.monotonic() - begun < 20
+    assert (recorded.status, recorded.out) == (1, b"short\n")
     assert " failed in main -- " in lines[0]
 
 
