@@ -267,7 +267,7 @@ def test_what_computes_while_the_interpreter_collects() -> None:
         def note(phase, info):
             for _ in range(60): pass
         gc.callbacks.append(note)
-        gc.set_threshold(100)
+        gc.set_threshold(1000)
         for _ in range(20):
             OwnText(repr, 0.1).of(Endless())
         for _ in range(100):
