@@ -82,7 +82,7 @@ class OwnText:
 
     def _made_at_once(self, value: object) -> str | None:
         try:
-            return self._function(value)
+            return _plain(self._function(value))
         except Exception as raised:
             if _is_of_handler(raised):
                 raise
@@ -90,7 +90,7 @@ class OwnText:
 
     def _made(self, value: object) -> str | None:
         text = undisturbed(self._function, value)
-        return text if isinstance(text, str) else self._failed
+        return _plain(text) if isinstance(text, str) else self._failed
 
     def _times_late(self, kind: type) -> int:
         known, times = self._late.get(id(kind), (None, 0))
@@ -101,6 +101,11 @@ class OwnText:
             self._late = {key: entry for key, entry in self._late.items() if entry[0]() is not None}
         if times > 1 or len(self._late) < _MOST_LATE:
             self._late[id(kind)] = (weakref.ref(kind), times)
+
+
+def _plain(text: str) -> str:
+    """Return a text that runs nothing of the program's when it is cut: `repr` may give one of a class of its own."""
+    return str.__str__(text)
 
 
 def _is_of_handler(raised: BaseException) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from narrative_auto import crumb
 from narrative_auto.failures.asking import OwnText
 
 where: contextvars.ContextVar[str] = contextvars.ContextVar("where")
@@ -84,6 +85,20 @@ def test_what_fails(text: Any) -> None:
     """It is told apart from what does not come."""
     assert OwnText(repr, 5, failed="failed").of(asked(text)) == "failed"
     assert OwnText(repr, 5).of(asked(text)) is None
+
+
+def test_a_text_of_a_class_of_its_own() -> None:
+    """It is a `str` like any other afterwards: what its class does runs nowhere."""
+
+    def fails(*_: object) -> Any:
+        raise AssertionError
+
+    named = ("__len__", "__getitem__", "__iter__", "__hash__", "__eq__", "encode")
+    own: Any = type("Own", (str,), dict.fromkeys(named, fails))
+    text = OwnText(repr, 5).of(asked(lambda: own("x" * 5000)))
+    assert type(text) is str
+    assert text == "x" * 5000
+    crumb("own", value=asked(lambda: own("x" * 5000)), more=[asked(lambda: own("y"))])
 
 
 def test_what_waits() -> None:
