@@ -43,7 +43,7 @@ _WEAK_NAME = lazily(
     (?:\A|[_.-]|(?-i:(?<=[a-z0-9])(?=[A-Z])))
     (?: (?P<typed> pass | pw | pin | otp | cvv2? | cvc2? )
       | keys? | auth | sid | sig | signature | salt | hmac | mac | seed | nonce | dsn | jwt | bearer | code
-      | license | creds? )
+      | csrf | xsrf | license | creds? )
     \Z
     """,
     re.VERBOSE | re.IGNORECASE,

@@ -185,6 +185,22 @@ def addressless(done: Done) -> list[str]:
     return [line.partition(" at 0x")[0] for line in done.out.decode().splitlines()]
 
 
+def test_arguments_of_a_log_record_have_names(write: Write, tmp_path: Path) -> None:
+    """What stands under a secret's name is none of the message's, nor of what is kept."""
+    write(
+        "app.py",
+        "import logging\ndef main():\n"
+        "    login = {'password': 'LogPw1122', 'user': 'ada', 'n': 3}\n"
+        "    logging.error('no %(password)s for %(user)s, %(n)d times, nor LogPw1122', login)\n"
+        "    del login\n    raise ValueError\nmain()\n",
+    )
+    done = narrative_run(sys.executable, "app.py", cwd=tmp_path)
+    assert "log ERROR root: no [redacted] for ada, 3 times, nor [redacted]" in done.err
+    kept = [path for path in (tmp_path / ".narrative").rglob("*") if path.is_file()]
+    assert len(kept) >= 2
+    assert not any(b"LogPw1122" in path.read_bytes() for path in kept)
+
+
 def test_a_log_record_keeps_nothing_alive(write: Write) -> None:
     """What a record was made with goes when the program lets go of it."""
     source = (
