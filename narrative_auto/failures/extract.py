@@ -128,6 +128,8 @@ def extract_failure(
     The place is the innermost application frame of the error that began it all: explicit causes (`raise … from`) are
     followed, an implicit context is not, since what is raised in a handler goes wrong in the handler. Where the
     root has no application frame, the nearest error that has one decides; where none has, the innermost frame.
+    Code without a file is the application's where nothing else is, as with `python -c`; beside files of the application
+    it is what a library has generated: a method of a frozen dataclass, a wrapper of SQLAlchemy's.
 
     Args:
         exc: the exception, with its traceback.
@@ -138,7 +140,9 @@ def extract_failure(
     """
     extraction = _Extraction(is_application, redactor, context_lines)
     steps, left_out = _bounded_steps(_traceback(exc))
-    place = extraction.place_step([exc, *_causes(exc)])
+    errors = [exc, *_causes(exc)]
+    extraction.look_for_files(errors)
+    place = extraction.place_step(errors)
     members = list(islice(_members(exc), MOST_MEMBERS))
     return Failure(
         error_type=name_of_type(type(exc)),
@@ -186,8 +190,16 @@ class _Extraction:
         self._ask = is_application
         self._known: dict[str, bool] = {}
         self._redactor = redactor
+        self._has_files = False
+
+    def look_for_files(self, errors: list[BaseException]) -> None:
+        """Find out whether files of the application are on the way, before anything else is asked for."""
+        steps = (step for error in errors for step in _steps(_traceback(error)))
+        self._has_files = any(_has_file(step) and self.is_application(step) for step in steps)
 
     def is_application(self, step: TracebackType) -> bool:
+        if self._has_files and not _has_file(step):
+            return False
         filename = step.tb_frame.f_code.co_filename
         if filename not in self._known:
             self._known[filename] = bool(attempted(self._ask, filename))
@@ -254,6 +266,10 @@ class _Extraction:
     def _text(self, text: str) -> str:
         # Redacted before it is cut: half a secret is not recognised.
         return shortened(self._redactor.text(text), MOST_MESSAGE_CHARACTERS)
+
+
+def _has_file(step: TracebackType) -> bool:
+    return not step.tb_frame.f_code.co_filename.startswith("<")
 
 
 # Classes can define properties of these names, which raise or lie; the interpreter itself reads the slots.

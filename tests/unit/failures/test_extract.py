@@ -180,6 +180,26 @@ def test_place_without_application() -> None:
     assert not failure.place.is_application
 
 
+def test_place_in_generated_code() -> None:
+    """Beside files of the application it is a library's; where all code is without a file, it is the program."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Point:
+        x: int
+
+    def move() -> None:
+        Point(1).x = 2  # type: ignore[misc]
+
+    error = caught(move)
+    place = extract_failure(error, is_application=lambda _: True, redactor=Redactor()).place
+    assert place is not None
+    assert (place.filename, place.function.rpartition(".")[2]) == (__file__, "move")
+    error = caught(exec, "def f(): 1/0\nf()", {})
+    place = extract_failure(error, is_application=lambda _: True, redactor=Redactor()).place
+    assert place is not None
+    assert (place.filename, place.function) == ("<string>", "f")
+
+
 def test_cause_that_was_never_raised(application: ModuleType) -> None:
     """A cause without a traceback leaves the place where the error itself was raised."""
     error = caught(application.recover)
