@@ -69,23 +69,28 @@ class Page:
         return min(columns, WIDEST) if columns > 0 else NARROW
 
     def write(self, lines: Iterable[Line]) -> None:
+        """Write lines beside a program's own output; what cannot be written is left out without a word."""
+        try:
+            self.show(lines)
+        except (OSError, ValueError, UnicodeError):
+            return
+
+    def show(self, lines: Iterable[Line]) -> None:
         """Write lines, in colour on a terminal (unless `NO_COLOR` is set), in ASCII where the encoding is not UTF-8.
 
-        A stream that the program has closed, or whose other end is gone, takes nothing and says nothing.
+        Raises:
+            OSError, ValueError: what the stream raises. One that is closed takes nothing and says nothing.
         """
         stream = self._stream
         if stream is None or getattr(stream, "closed", False):
             return
         unicode = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
         shown = [[(text if unicode else to_ascii(text), style) for text, style in line] for line in lines]
-        try:
-            if self.is_terminal:
-                self._write_styled(stream, shown)
-            else:
-                stream.write("".join("".join(text for text, _ in line) + "\n" for line in shown))
-            stream.flush()
-        except (OSError, ValueError, UnicodeError):
-            return
+        if self.is_terminal:
+            self._write_styled(stream, shown)
+        else:
+            stream.write("".join("".join(text for text, _ in line) + "\n" for line in shown))
+        stream.flush()
 
     def _write_styled(self, stream: TextIO, lines: list[Line]) -> None:
         from rich.console import Console

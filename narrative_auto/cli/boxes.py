@@ -45,7 +45,7 @@ def show(box: BlackBox, *, everything: bool, as_json: bool) -> None:
         sys.stdout.write(recovered.json(everything=everything) + "\n")
         return
     page = Page(sys.stdout)
-    page.write(recovered.lines(page.width, current_folder(), everything=everything))
+    page.show(recovered.lines(page.width, current_folder(), everything=everything))
 
 
 def take_in(db: str, here: str) -> None:

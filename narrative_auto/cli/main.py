@@ -40,7 +40,7 @@ def _stories(options: argparse.Namespace) -> int:
     from narrative_auto.page import Page
 
     boxes.take_in(options.db, current_folder())
-    Page(sys.stdout).write(past.list_lines(past.open_store(options.db, current_folder()), options.last))
+    Page(sys.stdout).show(past.list_lines(past.open_store(options.db, current_folder()), options.last))
     return 0
 
 
@@ -50,7 +50,7 @@ def _story(options: argparse.Namespace) -> int:
 
     boxes.take_in(options.db, current_folder())
     page = Page(sys.stdout)
-    page.write(past.story_lines(past.open_store(options.db, current_folder()), options.id, page.width))
+    page.show(past.story_lines(past.open_store(options.db, current_folder()), options.id, page.width))
     return 0
 
 
@@ -78,7 +78,7 @@ def _explain(options: argparse.Namespace) -> int:
     page = Page(sys.stdout)
     width = page.width if page.is_terminal else None
     typed = scope_settings(options)
-    page.write(explain_lines(options.target, typed, current_environment(), current_folder(), width))
+    page.show(explain_lines(options.target, typed, current_environment(), current_folder(), width))
     return 0
 
 
@@ -90,7 +90,7 @@ def _doctor(options: argparse.Namespace) -> int:
     facts = doctor.examine(
         whole_command(options.command), current_environment(), current_folder(), float(options.timeout)
     )
-    page.write(doctor.lines(facts, page.width if page.is_terminal else None))
+    page.show(doctor.lines(facts, page.width if page.is_terminal else None))
     return doctor.status(facts)
 
 

@@ -46,7 +46,15 @@ def call(program: str, command: Callable[[], int]) -> int:
     except NarrativeError as error:
         return fail(program, str(error), 1)
     except BrokenPipeError:
-        # The reader of our output (head, less) has gone. What is buffered still would be written at exit, and fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()  # the reader of our output (head, less) has gone
         return 141
+    except OSError as error:
+        if error.filename is None:
+            _give_up_stdout()
+        return fail(program, f"{error.filename or 'stdout'} cannot be used: {error.strerror or error}", 1)
     return status
+
+
+def _give_up_stdout() -> None:
+    """See to it that what is buffered still is not written at exit, where it would fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import sys
+from math import isinf
 from typing import TYPE_CHECKING, Any
 
 from narrative_auto.errors import NarrativeError, attempted
@@ -78,6 +79,7 @@ def scrub(path: str, output: str, names: Sequence[str]) -> Scrubbed:
     if output == STANDARD_OUTPUT:
         sys.stdout.flush()
         sys.stdout.buffer.write(encoded)
+        sys.stdout.buffer.flush()
         return Scrubbed(count, "stdout")
     if not output and told == text:
         return Scrubbed(0, "")
@@ -208,9 +210,7 @@ def _scrubbed_json(text: str, redactor: Redactor) -> str | None:
     found = _INDENT.match(text)
     indent = found["indent"] if found else None
     separators = (",", ": " if indent or '": ' in text else ":") if indent or '", ' not in text else None
-    written = attempted(
-        lambda: json.dumps(told, ensure_ascii=text.isascii(), indent=indent, separators=separators, allow_nan=False)
-    )
+    written = attempted(lambda: json.dumps(told, ensure_ascii=text.isascii(), indent=indent, separators=separators))
     if written is None or attempted(written.encode, "utf-8", "surrogateescape") is None:
         return None
     body = text.strip()
@@ -223,7 +223,7 @@ def _parsed(text: str) -> Any:
     Raises:
         ValueError: it is none, or one that would not come back as it was: a key twice, a number too large for a float.
     """
-    value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
+    value = json.loads(text, object_pairs_hook=_distinct, parse_float=_finite)
     if not isinstance(value, dict | list):
         raise _NotJsonError("neither an object nor a list")
     return value
@@ -235,5 +235,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _no_constant(name: str) -> float:
-    raise _NotJsonError(name)
+def _finite(literal: str) -> float:
+    if isinf(number := float(literal)):
+        raise _NotJsonError(literal)
+    return number

@@ -67,6 +67,26 @@ def test_json_that_would_not_come_back_is_text(write: Write, tmp_path: Path) -> 
     assert path.read_text() == '{"a": 1, "a": 2, "password": [redacted]}'
 
 
+def test_numbers_that_python_writes_and_json_has_not(write: Write, tmp_path: Path) -> None:
+    """They are written as they were."""
+    path = write("metrics.json", '{"password": "hunter2", "loss": NaN, "range": [-Infinity, Infinity]}')
+    assert scrubbed(path, cwd=tmp_path).status == 0
+    assert path.read_text() == '{"password": "[redacted]", "loss": NaN, "range": [-Infinity, Infinity]}'
+
+
+def test_a_full_disk_behind_stdout() -> None:
+    """One line that says so, and no success; for what is read only, too."""
+    if not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full")
+    for arguments in (["scrub", "-"], ["explain", "json"], ["doctor"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [NARRATIVE, *arguments], input=b"password=hunter2", stdout=full, stderr=subprocess.PIPE,
+                env=clean_environment(), check=False, timeout=60,
+            )  # fmt: skip
+        assert (done.returncode, done.stderr) == (1, b"narrative: stdout cannot be used: No space left on device\n")
+
+
 def test_a_crash_dump_is_scrubbed(write: Write, tmp_path: Path) -> None:
     """A dump is still one that can be read, and a name of one's own makes values secret."""
     write("app.py", "def main():\n    raise ValueError('customer_ref=4711-Mueller-Berlin')\nmain()\n")
