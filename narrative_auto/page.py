@@ -199,9 +199,12 @@ def counted(number: int, noun: str, *, more: bool = False) -> str:
 
 
 def relative(path: str, here: str) -> str:
-    """Return a path as it is typed with the fewest characters: relative to the current folder, or whole."""
+    """Return a path as it is typed with the fewest characters: relative to the folder `here`, or whole.
+
+    From the root folder it is whole: nobody would take it for relative to that.
+    """
     try:
-        seen_from_here = os.path.relpath(path, here) if os.path.isabs(path) else path
+        seen_from_here = os.path.relpath(path, here) if os.path.isabs(path) and here != os.sep else path
     except ValueError:  # on another drive
         return path
     return min(seen_from_here, path, key=len)

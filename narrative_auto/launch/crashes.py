@@ -9,7 +9,6 @@ import time
 
 from narrative_auto import settings
 from narrative_auto.errors import guarded, say, shielded
-from narrative_auto.launch.program import current_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class Crashes:
             from narrative_auto.crash.report import interrupted_line
             from narrative_auto.page import Page
 
-            Page().write([interrupted_line(crash, current_folder())])
+            Page().write([interrupted_line(crash, telling.here)])
 
     # -- failures that it survives ------------------------------------------------------------------------------
 
@@ -257,8 +256,7 @@ class Crashes:
         from narrative_auto.page import Page
 
         page = Page()
-        here = current_folder()
-        page.write(report_lines(crash, page.width, here, dump, telling.more(crash.story_id)))
+        page.write(report_lines(crash, page.width, telling.here, dump, telling.more(crash.story_id)))
 
     def _is_application(self, filename: str) -> bool:
         """Whether a source file is application code: by where it lies, or because it has stages."""

@@ -8,7 +8,6 @@ import sys
 from narrative_auto import settings
 from narrative_auto.errors import SettingError, guarded, say, shielded
 from narrative_auto.instrument.in_place import modules_of
-from narrative_auto.launch.program import current_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,6 +68,11 @@ class Telling:
             return "nothing"
         return self._settings.tell or settings.current_environment().get(settings.LAUNCHED, "") or "failure"
 
+    @property
+    def here(self) -> str:
+        """The folder that a person sees paths from: where the process began, whatever the current one is by now."""
+        return self._program.started_in
+
     def can_write(self) -> bool:
         """Whether descriptor 2 is still what it was: a program that becomes a daemon puts something else there."""
         return self._stderr is not None and _file_identity(2) == self._stderr
@@ -122,7 +126,7 @@ class Telling:
             run = {
                 "pid": os.getpid(),
                 "command": clean(" ".join(self.redactor().arguments(sys.orig_argv))),
-                "folder": current_folder(),
+                "folder": self.here,
                 "python": sys.version.split()[0],
             }
             database = os.path.join(folder, store_folder.DATABASE)
@@ -138,7 +142,7 @@ class Telling:
 
         if not self._is_kept:
             return ""
-        folder, here = self.store_folder(), current_folder()
+        folder, here = self.store_folder(), self.here
         found = store_folder.find_upwards(here)
         command = f"narrative story {story_id[:6]}"
         if found is not None and os.path.realpath(found) == os.path.realpath(folder):

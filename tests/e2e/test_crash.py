@@ -293,6 +293,19 @@ def test_a_hook_for_threads_that_hands_on_ends_no_story(write: Write) -> None:
     assert not any(", handled" in line for line in lines[tree:])
 
 
+def test_a_program_that_goes_elsewhere(write: Write, tmp_path: Path) -> None:
+    """Paths and commands are as they are typed where the program was started, and so is the story's folder."""
+    write("work/app.py", "import os\ndef main():\n    os.chdir('/')\n    raise ValueError('v')\nmain()\n")
+    folder = tmp_path / "work"
+    done = narrative_run(sys.executable, "app.py", cwd=folder)
+    assert "\n  app.py:4 in main\n" in done.err
+    more = done.err.splitlines()[-1].split()
+    assert more[:3] == ["more", "narrative", "story"]
+    assert more[4:] == ["dump", f".narrative/crashes/{more[3]}.json"]
+    told = run(COMMANDS / "narrative", "story", more[3], cwd=folder).out.decode()
+    assert f" in {folder} " in " ".join(told.split())
+
+
 def test_a_removed_current_folder(write: Write, tmp_path: Path) -> None:
     """A program whose current folder is gone has its report all the same."""
     source = "import os, tempfile\ndef main():\n    d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)\n    raise ValueError('v')\nmain()\n"
