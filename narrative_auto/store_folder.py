@@ -57,7 +57,11 @@ def _make(folder: str) -> str:
         if is_ours and not os.path.exists(ignore):
             with open(ignore, "w", encoding="utf-8") as file:
                 file.write("*\n")
-        if not os.access(folder, os.W_OK | os.X_OK):
+        database = os.path.join(folder, DATABASE)
+        folders = (folder, os.path.join(folder, CRASHES))
+        if not all(os.access(one, os.W_OK | os.X_OK) for one in folders) or (
+            os.path.exists(database) and not os.access(database, os.R_OK | os.W_OK)
+        ):
             return "no permission"
     except OSError as error:
         return error.strerror or str(error)

@@ -57,7 +57,7 @@ class Telling:
         self._stderr = _file_identity(2)
         self._folder: str | None = None
         self._remark = ""
-        self._is_kept = False
+        self._keeper: object = None
         self.tells = tells
         self.narrator: Narrator | None = None
 
@@ -131,16 +131,20 @@ class Telling:
             }
             database = os.path.join(folder, store_folder.DATABASE)
             kept = guarded("keeping the story", SqliteStoryRenderer, database, run)
-            self._is_kept = kept is not None
+            self._keeper = kept
             renderers += [kept] if kept is not None else []
         return renderers
+
+    def _is_kept(self) -> bool:
+        """Whether the story is in the store; another process may hold that."""
+        return self._keeper is not None and self.narrator is not None and self.narrator.has(self._keeper)
 
     def more(self, story_id: str) -> str:
         """Return the command that shows the story as it was typed here, "" where it is not kept."""
         from narrative_auto import store_folder
         from narrative_auto.page import relative
 
-        if not self._is_kept:
+        if not self._is_kept():
             return ""
         folder, here = self.store_folder(), self.here
         found = store_folder.find_upwards(here)
@@ -151,7 +155,7 @@ class Telling:
 
     def take_in(self, take_in: Callable[[str], list[str]]) -> None:
         """Take what earlier runs have left behind into the store, and say so where a story is told."""
-        if not self._is_kept:
+        if not self._is_kept():
             return
         for line in take_in(self.store_folder()):
             if self.tell in {"tree", "line"}:

@@ -236,6 +236,10 @@ class Narrator:
 
         return datetime.fromtimestamp(self._started_wall + (now - self.started) / 1e9, UTC)
 
+    def has(self, renderer: Any) -> bool:
+        """Return whether a renderer gets events still: one that raised gets none."""
+        return self._renderers is not None and renderer in self._renderers
+
     def _is_heard(self) -> bool:
         """Return whether there are renderers; the first time, make them and let the story begin."""
         if self._renderers is None:

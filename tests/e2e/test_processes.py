@@ -146,6 +146,7 @@ def test_a_locked_store_delays_the_end_once(write: Write, tmp_path: Path) -> Non
     holder.close()
     assert done.status == 0
     assert done.err.count("narrative_auto: ") == 1
+    assert "narrative story" not in done.err  # it would not be found
     assert took < 8
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import stat
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import COMMANDS, narrative_run, run
+from tests.conftest import COMMANDS, LAUNCHER, narrative_run, run
 
 Write = Callable[[str, str], Path]
 
@@ -93,6 +94,32 @@ def test_a_store_that_is_a_file_is_said_once(write: Write, tmp_path: Path) -> No
     assert done.status == 0
     assert done.err.count("cannot be written") == 1
     assert list(state.rglob("stories.db"))
+
+
+@pytest.mark.parametrize("closed", ["crashes", "stories.db", "."])
+def test_a_store_that_must_not_be_written_any_more(closed: str, write: Write, tmp_path: Path) -> None:
+    """The story and the dump are kept elsewhere, and the report names where they are."""
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        pytest.skip("setpriv, without which root may write everywhere, is not installed")
+    write("app.py", "def main(): raise ValueError('v')\nmain()\n")
+    narrative_run("--quiet", sys.executable, "app.py", cwd=tmp_path)
+    path = tmp_path / ".narrative" / closed
+    path.chmod(0o555)
+    state = tmp_path / "state"
+    done = run(
+        setpriv, "--bounding-set=-all", "--inh-caps=-all", LAUNCHER, sys.executable, "app.py",
+        cwd=tmp_path, XDG_STATE_HOME=str(state), PYTHONIOENCODING="utf-8",
+    )  # fmt: skip
+    assert " failed in main -- " in done.err
+    more = next(line for line in done.err.splitlines() if line.startswith("more ")).split()
+    if closed == ".":  # its owner's, who made it so that only the owner writes there
+        assert more[4] == "dump"
+        return
+    assert f"{tmp_path / '.narrative'} cannot be written (no permission), the story is kept in {state}" in done.err
+    told = run(NARRATIVE, *more[2:6], cwd=tmp_path)
+    assert (told.status, b"ValueError: v" in told.out) == (0, True)
+    assert len(list(state.rglob("crashes/*.json"))) == 1
 
 
 @pytest.mark.parametrize(
