@@ -10,7 +10,7 @@ from narrative_auto.failures.pattern import lazily
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     from narrative_auto.failures.shapes import Span
 
@@ -18,7 +18,7 @@ _MOST_VALUE = 1_000
 """Characters of a bracketed value that are searched for its end; a longer one counts as open."""
 
 _MOST_LOOKED_AT = 200
-"""Characters of a value that say what kind it is."""
+"""Characters of a value, or of a statement before it, that say what kind it is."""
 
 # A name, with what may close it (`name"`, `name']`, `name)`), and what assigns or compares. Escaped quotes are those of
 # JSON inside a `repr`. Possessive throughout: each name is read once.
@@ -31,6 +31,7 @@ _ASSIGNED = lazily(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_HEAD = lazily(r"[ \t]*+(?:async[ \t]++)?(?:if|elif|while|for|with|def|class|except|match|case)\b")
 _OPTION = lazily(r"""(?<![\w-])--?(?P<name>\w[\w-]*+)(?:(?:[ \t]|\\\n)++|\\?["'],[ \t]*+(?=\\?[bu]?["']))""")
 _PAIR = lazily(r"""\([bu]?["'](?P<name>[\w-]++)["'],[ \t]*+(?=[bu]?["'])""")
 _ATTRIBUTE = lazily(
@@ -179,6 +180,8 @@ def source_spans(text: str, is_secret: Callable[[str], bool]) -> Iterator[Span]:
         # A quoted key has its name inside the string that ends with it; its sign stands in the code.
         if assigned.start("sign") in inside:
             continue
+        if assigned["sign"].strip() == ":" and _opens_block(text, assigned.start("sign"), inside):
+            continue
         if is_secret(assigned["name"]):
             literals, position = _code_value(text, assigned.end(), strings, is_secret)
             yield from literals
@@ -188,6 +191,22 @@ def source_spans(text: str, is_secret: Callable[[str], bool]) -> Iterator[Span]:
         for found in pattern.finditer(text):
             if is_secret(found["name"]) and found.end() in strings:
                 yield found.end(), strings[found.end()]
+
+
+def _opens_block(text: str, colon: int, inside: Container[int]) -> bool:
+    """Return whether a colon ends the head of a statement: `if not password: raise …` gives the name no value."""
+    begin = text.rfind("\n", 0, colon) + 1
+    if colon - begin > _MOST_LOOKED_AT or not _HEAD.match(text, begin, colon):
+        return False
+    depth = 0
+    for position in range(begin, colon):
+        if position in inside:
+            continue
+        one = text[position]
+        depth += (one in "([{") - (one in ")]}")
+        if one == ":" and not depth:  # the head ends there
+            return False
+    return not depth
 
 
 def _single(text: str, start: int, end: int) -> Span:

@@ -175,6 +175,14 @@ def test_innocent_text_stays(text: str) -> None:
         ("ask('Password: ', passwd='')", "ask('Password: ', passwd='')"),
         ("key = '9fJ2kQ8xLm3nR7vB'", "key = '[redacted]'"),
         ("f'https://x/?token={token}&y=1'", "f'https://x/?token={token}&y=1'"),
+        ("if not password: raise ValueError('none given')", "if not password: raise ValueError('none given')"),
+        ("def insert(db, token): db.execute('INSERT')", "def insert(db, token): db.execute('INSERT')"),
+        ("while f(')', token): feed('abc')", "while f(')', token): feed('abc')"),
+        ("if x == {'password': 'abc'}: go('a')", "if x == {'password': [redacted]}: go('a')"),
+        ("if (password := 'abc'): go('a')", "if (password := [redacted]): go('a')"),
+        ("if x: password: str = 'abc'", "if x: password: str = [redacted]"),
+        ("class A: password = 'abc'", "class A: password = [redacted]"),
+        ("iffy: password: 'abc'", "iffy: password: [redacted]"),
     ],
 )
 def test_source(line: str, expected: str) -> None:
