@@ -14,6 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+_SHOWN_OF_ID = 6
+"""Characters of a story's id that are shown everywhere: a number with fewer is a process's."""
+
 
 def folders(environ: Mapping[str, str], here: str, store: str | None) -> list[str]:
     """Return the folders in which black boxes may lie that concern a person in a folder.
@@ -86,7 +89,8 @@ def find(target: str, where: list[str], store: str | None) -> BlackBox:
             raise BoxError("no process has left a black box behind: all have ended well, or nothing was recorded")
         return read(max(found, key=lambda head: head.wall(max(head.seen_ns, head.clock_ns))).path)
     found = [head for head in heads if target in {str(head.pid), head.story_id}]
-    found = found or [head for head in heads if head.story_id.startswith(target)]
+    if not found and not (target.isdigit() and len(target) < _SHOWN_OF_ID):  # else it is a process's number
+        found = [head for head in heads if head.story_id.startswith(target)]
     if not found:
         raise BoxError(
             f"there is no black box of {target!r} in {', '.join(where)}: narrative doctor says whether there can be one"

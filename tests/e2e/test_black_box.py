@@ -171,6 +171,7 @@ def test_a_program_that_replaces_itself(write: Write, tmp_path: Path) -> None:
     [
         (["recover", "missing.box"], "missing.box cannot be read: No such file or directory"),
         (["recover", "ffffff"], "there is no black box of 'ffffff'"),
+        (["recover", "1"], "there is no black box of '1'"),
         (["recover", "--last", "ffffff"], "--last and ffffff contradict each other"),
         (["dump", "4194304"], "process 4194304 has no black box"),
         (["dump", "x"], "PID"),
