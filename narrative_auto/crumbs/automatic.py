@@ -98,7 +98,7 @@ def _are_plain(arguments: Any) -> bool:
 
 def _plain_arguments(arguments: Any) -> Any:
     if type(arguments) is dict:
-        return {key: _plain(value) for key, value in list(arguments.items())[:_MOST_ARGUMENTS]}
+        return {_plain(name): _plain(value) for name, value in list(arguments.items())[:_MOST_ARGUMENTS]}
     return tuple(map(_plain, arguments[:_MOST_ARGUMENTS])) if type(arguments) is tuple else ()
 
 

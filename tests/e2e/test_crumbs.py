@@ -192,10 +192,12 @@ def test_arguments_of_a_log_record_have_names(write: Write, tmp_path: Path) -> N
         "import logging\ndef main():\n"
         "    login = {'password': 'LogPw1122', 'user': 'ada', 'n': 3}\n"
         "    logging.error('no %(password)s for %(user)s, %(n)d times, nor LogPw1122', login)\n"
+        "    logging.error('no %s', {1: 2, None: 'x'})\n"
         "    del login\n    raise ValueError\nmain()\n",
     )
     done = narrative_run(sys.executable, "app.py", cwd=tmp_path)
     assert "log ERROR root: no [redacted] for ada, 3 times, nor [redacted]" in done.err
+    assert "log ERROR root: no {1: 2, None: 'x'}" in done.err
     kept = [path for path in (tmp_path / ".narrative").rglob("*") if path.is_file()]
     assert len(kept) >= 2
     assert not any(b"LogPw1122" in path.read_bytes() for path in kept)

@@ -174,6 +174,7 @@ def test_innocent_text_stays(text: str) -> None:
         ("session: Session = make(session_class)", "session: Session = make(session_class)"),
         ("ask('Password: ', passwd='')", "ask('Password: ', passwd='')"),
         ("key = '9fJ2kQ8xLm3nR7vB'", "key = '[redacted]'"),
+        ("csrf = '9fJ2kQ8xLm3nR7vB'", "csrf = '[redacted]'"),
         ("f'https://x/?token={token}&y=1'", "f'https://x/?token={token}&y=1'"),
         ("if not password: raise ValueError('none given')", "if not password: raise ValueError('none given')"),
         ("def insert(db, token): db.execute('INSERT')", "def insert(db, token): db.execute('INSERT')"),
