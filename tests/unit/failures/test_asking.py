@@ -334,7 +334,7 @@ def test_a_handler_that_raises_at_any_time() -> None:
         class Elapsed(Exception): pass
         def handler(*_): raise Elapsed
         signal.signal(signal.SIGALRM, handler)
-        def ask():  # in a function: 3.13 does not count a loop's jump back as inside the `try` around it
+        def ask():  # in a function: 3.12 and 3.13 do not count a loop's jump back as inside the `try` around it
             until = time.monotonic() + 2
             while time.monotonic() < until: texts.of(own)
         raised = 0
