@@ -57,4 +57,5 @@ def call(program: str, command: Callable[[], int]) -> int:
 
 def _give_up_stdout() -> None:
     """See to it that what is buffered still is not written at exit, where it would fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

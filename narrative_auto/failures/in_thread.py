@@ -52,7 +52,7 @@ class NoThreadError(Exception):
 
 
 class EndingError(NoThreadError):
-    """None any more, in an exit handler of 3.12.0 and .1; later ones start threads until those are over."""
+    """No thread is started any more: in exit handlers of 3.12.0 and .1, on other versions only after them."""
 
 
 class TooLateError(SystemExit):
@@ -102,7 +102,7 @@ def called_within(seconds: float, function: Callable[[Any], Any], value: object)
 
     Raises:
         NoThreadError: there is none to be had.
-        EndingError: none any more, in an exit handler.
+        EndingError: none is started any more.
     """
     if get_ident() in _threads.working:
         return (function(value),)

@@ -130,9 +130,8 @@ class Telling:
                 "python": sys.version.split()[0],
             }
             database = os.path.join(folder, store_folder.DATABASE)
-            kept = guarded("keeping the story", SqliteStoryRenderer, database, run)
-            self._keeper = kept
-            renderers += [kept] if kept is not None else []
+            self._keeper = guarded("keeping the story", SqliteStoryRenderer, database, run)
+            renderers += [self._keeper] if self._keeper is not None else []
         return renderers
 
     def _is_kept(self) -> bool:
