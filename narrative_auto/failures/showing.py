@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from narrative_auto.failures.redaction import Redactor
 
-MOST_SECONDS = 0.02
+MOST_SECONDS = 0.1
 """Time after which no more of a value is walked."""
 
 _ORDINARY = 10**12
