@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 import sys
-from math import isinf
 from typing import TYPE_CHECKING, Any
 
+from narrative_auto.cli.json_text import rewritten
 from narrative_auto.errors import NarrativeError, attempted
 from narrative_auto.failures.redaction import Redactor
 from narrative_auto.failures.shapes import REDACTED
@@ -28,7 +27,6 @@ _STDIN = "stdin"
 _MOST_REMEMBERED = 2_000
 _SQLITE = b"SQLite format 3\0"
 _BYTE_ORDER_MARK = "\ufeff"
-_INDENT = re.compile(r"\A\s*[\[{]\r?\n(?P<indent>[ \t]+)")
 
 
 class ScrubError(NarrativeError):
@@ -200,30 +198,21 @@ def scrubbed_text(text: str, redactor: Redactor) -> str:
 
 
 def _scrubbed_json(text: str, redactor: Redactor) -> str | None:
-    """Return a JSON text without its secrets, or None where it is no JSON that could be written again."""
+    """Return a JSON text without its secrets, or None where it is no object or list that could be written again."""
     value = attempted(_parsed, text)
     if value is None:
         return None
     told = redactor.nested(value)
-    if told == value:
-        return text
-    found = _INDENT.match(text)
-    indent = found["indent"] if found else None
-    separators = (",", ": " if indent or '": ' in text else ":") if indent or '", ' not in text else None
-    written = attempted(lambda: json.dumps(told, ensure_ascii=text.isascii(), indent=indent, separators=separators))
-    if written is None or attempted(written.encode, "utf-8", "surrogateescape") is None:
-        return None
-    body = text.strip()
-    return text.replace(body, written, 1) if body else None
+    return text if told == value else attempted(rewritten, text, value, told)
 
 
 def _parsed(text: str) -> Any:
     """Return the object or list that a JSON text is.
 
     Raises:
-        ValueError: it is none, or one that would not come back as it was: a key twice, a number too large for a float.
+        ValueError: it is none, or one with a key twice, of which only one would be known.
     """
-    value = json.loads(text, object_pairs_hook=_distinct, parse_float=_finite)
+    value = json.loads(text, object_pairs_hook=_distinct)
     if not isinstance(value, dict | list):
         raise _NotJsonError("neither an object nor a list")
     return value
@@ -233,9 +222,3 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members := dict(pairs)) < len(pairs):
         raise _NotJsonError("a key stands there twice")
     return members
-
-
-def _finite(literal: str) -> float:
-    if isinf(number := float(literal)):
-        raise _NotJsonError(literal)
-    return number

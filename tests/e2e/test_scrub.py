@@ -61,17 +61,28 @@ def test_json_lines_stay_lines(write: Write, tmp_path: Path) -> None:
 
 
 def test_json_that_would_not_come_back_is_text(write: Write, tmp_path: Path) -> None:
-    """A key twice, a number that no float holds: nothing of it is lost."""
+    """With a key twice nothing of it is lost."""
     path = write("odd.json", '{"a": 1, "a": 2, "password": "hunter2"}')
     assert scrubbed(path, cwd=tmp_path).status == 0
     assert path.read_text() == '{"a": 1, "a": 2, "password": [redacted]}'
 
 
-def test_numbers_that_python_writes_and_json_has_not(write: Write, tmp_path: Path) -> None:
-    """They are written as they were."""
-    path = write("metrics.json", '{"password": "hunter2", "loss": NaN, "range": [-Infinity, Infinity]}')
+KEPT = [
+    '{"password": %s, "loss": NaN, "range": [-Infinity, Infinity]}',
+    '{"price": 1.10, "large": 1e999, "one": 1E+2,\n\t"password" : %s, "zero": -0.0 }\n\n',
+    '[{"caf\\u00e9": "\\/x\\"", "password":%s}, {}, [ ], true, null]',
+    '{"café": "\\u00e9", "lone": "\\ud800", "password": %s}',
+]
+
+
+@pytest.mark.parametrize("form", KEPT)
+@pytest.mark.parametrize("secret", ['"hunter2"', '["hunter2", {"a": [1, "}"]}]', "31415926.50"])
+def test_everything_else_in_json_is_as_it_was(write: Write, tmp_path: Path, form: str, secret: str) -> None:
+    """Numbers as they were written, blanks, escapes, what Python writes and JSON has not."""
+    path = write("metrics.json", form % secret)
     assert scrubbed(path, cwd=tmp_path).status == 0
-    assert path.read_text() == '{"password": "[redacted]", "loss": NaN, "range": [-Infinity, Infinity]}'
+    told = '["[redacted]", {"a": ["[redacted]", "[redacted]"]}]' if secret[0] == "[" else '"[redacted]"'
+    assert path.read_text() == form % told
 
 
 def test_a_full_disk_behind_stdout() -> None:
