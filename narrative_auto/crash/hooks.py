@@ -34,21 +34,29 @@ _LEVELS = 1_000
 _FUNCTIONS = (type(stay_interrupted), type(len))
 
 
-class EnoughRecursion:
-    """Gives our own work at the end of a program the levels of recursion that it needs; it may have left itself few."""
+class EnoughRoom:
+    """Gives our own work at the end of a program the room that it needs; it may have left itself little.
 
-    __slots__ = ("_limit",)
+    That is levels of recursion and open files, whose limit the compiled recorder raises where a higher one is allowed:
+    the module of the standard library that does so cannot be imported any more.
+    """
+
+    __slots__ = ("_files", "_levels")
 
     def __enter__(self) -> None:
         """Begin."""
-        self._limit = sys.getrecursionlimit()
-        if self._limit < _LEVELS:
+        self._levels = sys.getrecursionlimit()
+        if self._levels < _LEVELS:
             sys.setrecursionlimit(_LEVELS)
+        native: Any = sys.modules.get("narrative_auto.recorder._native")
+        self._files = native if native is not None and native.more_files() else None
 
     def __exit__(self, *_: object) -> None:
         """End."""
-        if self._limit < _LEVELS:
-            sys.setrecursionlimit(self._limit)
+        if self._files is not None:
+            self._files.fewer_files()
+        if self._levels < _LEVELS:
+            sys.setrecursionlimit(self._levels)
 
 
 class CrashHook:
@@ -115,10 +123,10 @@ class CrashHook:
             self.dies_of_signal = type(error) is KeyboardInterrupt
         else:
             self.outcome = "failed"
-            with EnoughRecursion():
+            with EnoughRoom():
                 self.prepared = shielded("preparing the crash report", self._prepare, error)
         self._previous(error_type, error, traceback)
-        with EnoughRecursion():
+        with EnoughRoom():
             if self.outcome == "interrupted":
                 shielded("saying where the program was", self._interrupted, error)
             if self.prepared is not None:

@@ -17,7 +17,7 @@ from narrative_auto.recorder.layout import RETURN, START
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import CodeType, ModuleType
+    from types import CodeType, FrameType, ModuleType
     from typing import Any
 
 READS_CODE, COMPILES, PICKLES, LOADS_MODULE = "reads code", "compiles frames", "pickles", "loads a module"
@@ -54,14 +54,22 @@ class Watch:
     Args:
         act: {what a function does: called with the variable}; what is missing is not watched.
         step_aside: called when a module of `COMPILES_FRAMES` is being imported.
+        frame_probe: makes the constants for watched functions; see `Recorder.frame_probe`.
 
     Attributes:
         is_behind: modules that were imported before have not been looked at.
     """
 
-    def __init__(self, act: Mapping[str, Callable[[Any], object]], step_aside: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        act: Mapping[str, Callable[[Any], object]],
+        step_aside: Callable[[], object],
+        frame_probe: Callable[[Callable[[FrameType], object]], object],
+    ) -> None:
         self._act = act
         self._step_aside = step_aside
+        self._frame_probe = frame_probe
+        self._kind = type(frame_probe(id))
         self.is_behind = True
 
     def wants(self, module: str) -> bool:
@@ -95,7 +103,7 @@ class Watch:
             for part in path.partition(".<locals>")[0].split("."):
                 found = vars(found).get(part)
                 found = getattr(found, "__func__", found)
-            if type(found) is type(_is_watched) and not _is_watched(found.__code__):
+            if type(found) is type(_raise) and not self._is_watched(found.__code__):
                 found.__code__ = self.watched(found.__code__, name)
 
     def watched(self, code: CodeType, module: str) -> CodeType:
@@ -110,7 +118,7 @@ class Watch:
             self._step_aside()
         kinds = WATCHED[module].get(code.co_qualname, {})
         probes = {
-            _TRANSITIONS[kind]: _Watching(name, self._act[kind]) for kind, name in kinds.items() if kind in self._act
+            _TRANSITIONS[kind]: self._probe(name, self._act[kind]) for kind, name in kinds.items() if kind in self._act
         }
         if probes:
             return assemble(code, probes.get)
@@ -118,28 +126,23 @@ class Watch:
         changed = any(new is not old for new, old in zip(constants, code.co_consts, strict=True))
         return code.replace(co_consts=constants) if changed else code
 
+    def _is_watched(self, code: CodeType) -> bool:
+        return any(
+            type(one) is self._kind or (type(one) is type(code) and self._is_watched(one)) for one in code.co_consts
+        )
 
-def _is_watched(code: CodeType) -> bool:
-    return any(type(one) is _Watching or (type(one) is type(code) and _is_watched(one)) for one in code.co_consts)
+    def _probe(self, name: str, act: Callable[[Any], object]) -> object:
+        """Return the probe in a watched function, which hands on one of its variables."""
 
+        def meet(frame: FrameType) -> None:
+            value = frame.f_locals.get(name)
+            if value is not None:
+                try:
+                    act(value)
+                except Exception as fault:  # noqa: BLE001 - it is ours, or of a signal handler of the program's
+                    guarded_within(f"looking after {name}", _raise, fault)
 
-class _Watching:
-    """The probe in a watched function: hands on one of its variables."""
-
-    __slots__ = ("_act", "_name")
-
-    def __init__(self, name: str, act: Callable[[Any], object]) -> None:
-        self._name = name
-        self._act = act
-
-    def __bool__(self) -> bool:
-        value = sys._getframe(1).f_locals.get(self._name)  # noqa: SLF001 - the watched function's own frame
-        if value is not None:
-            try:
-                self._act(value)
-            except Exception as fault:  # noqa: BLE001 - it is ours, or of a signal handler of the program's
-                guarded_within(f"looking after {self._name}", _raise, fault)
-        return True
+        return self._frame_probe(meet)
 
 
 def _raise(fault: Exception) -> None:

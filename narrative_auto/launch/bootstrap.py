@@ -12,7 +12,7 @@ import os  # noqa: E402
 import time  # noqa: E402
 
 from narrative_auto import settings  # noqa: E402
-from narrative_auto.crash.hooks import CrashHook, EnoughRecursion, UnraisableHook, stay_interrupted  # noqa: E402
+from narrative_auto.crash.hooks import CrashHook, EnoughRoom, UnraisableHook, stay_interrupted  # noqa: E402
 from narrative_auto.errors import guarded, guarded_within, say, set_strict  # noqa: E402
 from narrative_auto.instrument.cache import CodeCache  # noqa: E402
 from narrative_auto.instrument.engines import choice  # noqa: E402
@@ -130,6 +130,7 @@ class Run:
         crashes = None if what.interactive else self._crashes
         self._libraries = watch_libraries(
             self.engines,
+            self.recorder,
             self._isolation,
             crashes,
             self._workers,
@@ -265,7 +266,7 @@ class Run:
         if self._ended or os.getpid() != self._pid:
             return
         self._ended = True
-        with EnoughRecursion():
+        with EnoughRoom():
             try:
                 guarded("telling the end of the story", self._finish)
             finally:

@@ -8,6 +8,7 @@ import sys
 import time
 
 from narrative_auto import settings
+from narrative_auto.crash.hooks import EnoughRoom
 from narrative_auto.errors import guarded, say, shielded
 
 TYPE_CHECKING = False
@@ -143,7 +144,8 @@ class Crashes:
             return
         self._inside.add(thread)  # what fails in our own work is no failure of the program's
         try:
-            shielded("reporting a failure", self._report_survived, error, named, otherwise)
+            with EnoughRoom():
+                shielded("reporting a failure", self._report_survived, error, named, otherwise)
         finally:
             self._inside.discard(thread)
 

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from narrative_auto.instrument.isolation import Isolation
     from narrative_auto.launch.crashes import Crashes
     from narrative_auto.launch.workers import Workers
+    from narrative_auto.recorder.base import Recorder
 
 
 def watch_libraries(
     engines: Engines,
+    recorder: Recorder,
     isolation: Isolation,
     crashes: Crashes | None,
     workers: Workers,
@@ -39,6 +41,7 @@ def watch_libraries(
 
     Args:
         engines: at work in this process.
+        recorder: of this process.
         isolation: our own imports on the way.
         crashes: takes failures that the program survives; None where a person sees each as it comes.
         workers: takes what ends this process, where it is a worker of `multiprocessing`.
@@ -71,7 +74,7 @@ def watch_libraries(
         }
         if engines.companion is None:
             act[LOADS_MODULE] = instrument_loaded
-    watch: Watch = Watch(act, step_aside)
+    watch: Watch = Watch(act, step_aside, recorder.frame_probe)
     return watch
 
 

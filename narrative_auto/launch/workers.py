@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from narrative_auto.crash.hooks import EnoughRecursion
+from narrative_auto.crash.hooks import EnoughRoom
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,5 +76,5 @@ class Workers:
         if issubclass(type(error), KeyboardInterrupt):
             self._crash.outcome = "interrupted"
             return
-        with EnoughRecursion():
+        with EnoughRoom():
             self._crash.meet_late(error)

@@ -4,8 +4,9 @@
    suspended.h: calls that are in no thread; memory.h: all of it; governor.h: what is not recorded, to keep the budget;
    blocks.h and explicit.h: what the program opens and closes itself; describe.h: what the sites are; recorder.h: what a
    transition does; probe.h with patch.h and fill.h, and monitor.h with watched.h: how transitions come here, from
-   rewritten code and from the interpreter; readers.h: how it is all read; dump.h: a copy of the black box on a signal;
-   nap.h: how our own thread sleeps. This file: sites, threads, forks, the black box, and the module. */
+   rewritten code and from the interpreter; frame_probe.h: how we watch functions of libraries; readers.h: how it is all
+   read; dump.h: a copy of the black box on a signal; nap.h: how our own thread sleeps; files.h: room for open files.
+   This file: sites, threads, forks, the black box, and the module. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -18,7 +19,9 @@ static PyTypeObject *recorder_type;
 
 #include "c/crumbs.h"
 #include "c/explicit.h"
+#include "c/files.h"
 #include "c/fill.h"
+#include "c/frame_probe.h"
 #include "c/monitor.h"
 #include "c/nap.h"
 #include "c/readers.h"
@@ -235,13 +238,8 @@ static PyObject *recorder_box(PyObject *self, void *Py_UNUSED(closure)) {
     return Py_BuildValue("(Oi)", is_mine && the_box.is_file ? Py_True : Py_False, is_mine ? the_box.fault : 0);
 }
 
-/* Calls a function of ours at the end of the process, say, where a debugger may be at work. */
 static PyObject *recorder_untraced(PyObject *Py_UNUSED(self), PyObject *function) {
-    PyThreadState *state = PyThreadState_Get();
-    PyThreadState_EnterTracing(state);
-    PyObject *result = PyObject_CallNoArgs(function);
-    PyThreadState_LeaveTracing(state);
-    return result;
+    return called_untraced(function, NULL);
 }
 
 /* -- the type and the module -- */
@@ -345,8 +343,15 @@ static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type) {
     return *type == NULL ? -1 : PyModule_AddType(module, *type);
 }
 
+static PyMethodDef functions[] = {
+    {"more_files", files_more, METH_NOARGS, NULL},
+    {"fewer_files", files_fewer, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "narrative_auto.recorder._native", "The compiled recorder.", -1, NULL, NULL, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "narrative_auto.recorder._native", "The compiled recorder.", -1, functions, NULL, NULL, NULL,
+    NULL,
 };
 
 /* Of one phase, with a state for the whole process: a sub-interpreter that asks for its own GIL is refused by the
@@ -363,7 +368,8 @@ PyMODINIT_FUNC PyInit__native(void) {
         return PyErr_NoMemory();
     }
     int failed = add_type(module, &probe_spec, &probe_type) < 0 || probe_types_make() < 0
-        || add_type(module, &recorder_spec, &recorder_type) < 0 || add_type(module, &nap_spec, &nap_type) < 0;
+        || add_type(module, &recorder_spec, &recorder_type) < 0 || add_type(module, &nap_spec, &nap_type) < 0
+        || add_type(module, &frame_probe_spec, &frame_probe_type) < 0;
 #if PY_VERSION_HEX >= 0x030c0000
     watched_slot = PyUnstable_Eval_RequestCodeExtraIndex(watched_free);
     failed = failed || watched_slot < 0 || add_type(module, &monitor_spec, &monitor_type) < 0;

@@ -2,15 +2,21 @@
 
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any, Self
 
 from narrative_auto.recorder.base import Plan
 from narrative_auto.recorder.sites import Site
 
+def more_files() -> bool: ...
+def fewer_files() -> None: ...
+
 class Probe:
     site: Site
     def left(self, identity: int, kind: type, /) -> None: ...
+
+class FrameProbe:
+    def __new__(cls, meet: Callable[[FrameType], object], /) -> Self: ...
 
 class Nap:
     def acquire(self, timeout: float = -1.0) -> bool: ...

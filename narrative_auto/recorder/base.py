@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from contextvars import ContextVar
-    from types import CodeType
+    from types import CodeType, FrameType
     from typing import Any, Protocol
 
     from narrative_auto.recorder.readings import Edge, NotableCall, OpenCall
@@ -242,6 +242,14 @@ if TYPE_CHECKING:
 
         def untraced(self, function: Callable[[], object], /) -> object:
             """Call a function of ours out of sight of the program's debugger or profiler, where that can be had."""
+            ...
+
+        def frame_probe(self, meet: Callable[[FrameType], object], /) -> object:
+            """Return a constant for a library function's code.
+
+            Asked for its truth value, it calls a function of ours with the frame that asks, as `untraced` does. It is
+            true.
+            """
             ...
 
         def scratch(self) -> Recorder:

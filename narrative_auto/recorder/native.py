@@ -98,6 +98,8 @@ class NativeRecorder(_native.Recorder):
     def rehearse(self) -> None:
         """Do nothing: a probe runs no Python code."""
 
+    frame_probe = staticmethod(_native.FrameProbe)
+
     @staticmethod
     def new_nap() -> Nap:
         """Return a lock on which a thread of ours can sleep; C code that forks then finds the thread asleep."""

@@ -20,6 +20,7 @@ from narrative_auto.recorder.sites import COROUTINE, Site
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
     from typing import Any
 
     from narrative_auto.recorder.blocks import Blocks
@@ -51,6 +52,19 @@ class SilentProbe(bytearray):
         # Pickled by value, in a function's constants, into a process that may lack this package:
         # an empty tuple has a truth value and compares with anything.
         return (tuple, ())
+
+
+class FrameProbe:
+    """A constant of a library function that we watch: hands on the frame that asks for its truth value; it is true."""
+
+    __slots__ = ("_meet",)
+
+    def __init__(self, meet: Callable[[FrameType], object]) -> None:
+        self._meet = meet
+
+    def __bool__(self) -> bool:
+        self._meet(sys._getframe(1))  # noqa: SLF001 - the watched function's own frame
+        return True
 
 
 def probe_types(

@@ -40,7 +40,7 @@ from narrative_auto.recorder.layout import (
     WORDS_PER_RECORD,
     YIELD,
 )
-from narrative_auto.recorder.probes import SilentProbe, probe_types
+from narrative_auto.recorder.probes import FrameProbe, SilentProbe, probe_types
 from narrative_auto.recorder.readings import Edge, NotableCall, OpenCall
 from narrative_auto.recorder.sites import FUNCTION, GENERATOR, Site, SiteTable
 
@@ -373,6 +373,8 @@ class PureRecorder:
                 not start  # noqa: B018 - the same
                 not start  # noqa: B018 - the same
                 unwind == RecursionError()  # noqa: B015 - the same
+
+    frame_probe = staticmethod(FrameProbe)
 
     @staticmethod
     def untraced(function: Callable[[], object]) -> object:

@@ -88,7 +88,7 @@ class Narrator:
         self._second = (0, 0)
         self._site_second: dict[int, int] = {}
         self._completed = 0
-        self.ticker = Ticker(recorder.mute_thread, self._work, INTERVAL, recorder.new_nap)
+        self.ticker = Ticker(recorder, self._work, INTERVAL)
 
     def tell_of_process(self, *, ends: bool = False) -> None:
         """Become the story in which the outermost stories of the program are entered, or be it no more."""

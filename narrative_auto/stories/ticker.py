@@ -14,28 +14,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from narrative_auto.recorder.base import Nap
+    from narrative_auto.recorder.base import Nap, Recorder
 
 
 class Ticker:
-    """Calls a function every so often, in a thread of its own.
+    """Calls a function every so often, in a thread of its own, which no tool of the program's sees.
 
     Args:
-        prepare: called once, first, in that thread.
+        recorder: it does not record that thread, and has the lock on which it sleeps.
         work: called after each interval; the thread ends when it returns False.
         interval: seconds.
-        new_nap: makes the lock on which it sleeps.
     """
 
-    def __init__(
-        self,
-        prepare: Callable[[], object],
-        work: Callable[[], bool],
-        interval: float,
-        new_nap: Callable[[], Nap],
-    ) -> None:
-        self._new_nap = new_nap
-        self._prepare = prepare
+    def __init__(self, recorder: Recorder, work: Callable[[], bool], interval: float) -> None:
+        self._recorder = recorder
         self._work = work
         self._interval = interval
         self._closed = False
@@ -46,7 +38,7 @@ class Ticker:
         self._running = False
         self._native_id = 0
         self._starting = _thread.allocate_lock()
-        self._wake = self._new_nap()
+        self._wake = self._recorder.new_nap()
         self._gone = _thread.allocate_lock()
 
     def start(self) -> None:
@@ -56,11 +48,11 @@ class Ticker:
         try:
             if self._running or self._closed:
                 return
-            self._wake = self._new_nap()
-            self._gone = _thread.allocate_lock()
-            self._wake.acquire()
-            self._gone.acquire()
-            _thread.start_new_thread(self._run, (self._wake, self._gone))
+            wake, gone = self._wake, self._gone = self._recorder.new_nap(), _thread.allocate_lock()
+            wake.acquire()
+            gone.acquire()
+            # A profiler that uses `sys.monitoring`, as cProfile does from CPython 3.12 on, sees all threads.
+            _thread.start_new_thread(self._recorder.untraced, (lambda: self._run(wake, gone),))
             self._running = True
         except RuntimeError:
             self._wake.end()
@@ -90,7 +82,7 @@ class Ticker:
         try:
             self._native_id = _thread.get_native_id()
             block_signals()
-            self._prepare()
+            self._recorder.mute_thread()
             while not wake.acquire(timeout=self._interval):
                 if not self._work():
                     break

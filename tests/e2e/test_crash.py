@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import COMMANDS, Done, narrative_run, run
+from tests.conftest import COMMANDS, RECORDER, Done, narrative_run, run
 
 Write = Callable[[str, str], Path]
 
@@ -441,3 +441,46 @@ def test_the_store_shows_what_the_report_said(write: Write) -> None:
     assert [line.split()[1] for line in shown.splitlines() if line.startswith("dump ")] == [
         f".narrative/crashes/{path.name}" for path in dumps
     ]
+
+
+NO_FILE_LEFT = (
+    "import atexit, os, resource\n{first}resource.setrlimit(resource.RLIMIT_NOFILE, (64, {most}))\n"
+    "limit = lambda: os.write(1, b'%d' % resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+    "atexit.register(limit)\n"
+    "def leak(held=[]):\n    while True: held.append(open('/dev/null'))\n"
+)
+
+
+@pytest.mark.skipif(RECORDER == "pure", reason="the recorder in Python cannot raise a limit")
+def test_no_file_can_be_opened_any_more(write: Write) -> None:
+    """Our own work has a higher limit, for its own time; the program never sees it."""
+    done, lines = crashed(write, NO_FILE_LEFT.format(first="", most=4096) + "leak()\n")
+    assert done.out == b"64"
+    assert " failed in leak -- " in lines[0]
+    (dump,) = (write("app.py", "").parent / ".narrative" / "crashes").iterdir()
+    assert any(str(dump.name) in line for line in lines)
+    listed = run(COMMANDS / "narrative", "stories", cwd=dump.parents[2]).out.decode()
+    assert "failed" in listed
+
+
+@pytest.mark.skipif(RECORDER == "pure", reason="the recorder in Python cannot raise a limit")
+def test_no_file_can_be_opened_in_a_thread(write: Write) -> None:
+    """The failure that the process survives is told as well."""
+    source = NO_FILE_LEFT.format(first="import threading\n", most=4096)
+    source += "thread = threading.Thread(target=leak)\nthread.start()\nthread.join()\nlimit()\n"
+    done, lines = crashed(write, source)
+    assert done.out == b"6464"
+    assert " unhandled in thread " in lines[0]
+    assert "path    leak" in lines
+
+
+def test_no_file_may_be_opened_any_more(write: Write) -> None:
+    """Where the system allows no higher limit, a line each says what is missing, and the traceback is there as ever."""
+    folder = write("app.py", NO_FILE_LEFT.format(first="", most=64) + "leak()\n").parent
+    plain = run(sys.executable, "app.py", cwd=folder)
+    recorded = narrative_run(sys.executable, "app.py", cwd=folder, NARRATIVE_STRICT="")
+    assert (recorded.status, recorded.out) == (plain.status, plain.out)
+    assert plain.err in recorded.err
+    ours = recorded.err.replace(plain.err, "").splitlines()
+    assert len(ours) == 2
+    assert all(line.startswith("narrative_auto: ") and "Too many open files" in line for line in ours)

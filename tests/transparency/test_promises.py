@@ -24,10 +24,15 @@ from tests.conftest import LAUNCHER, RECORDER, ROOT, Done, clean_environment, ru
 
 ENGINES = ["rewrite", *(["monitoring"] if sys.version_info >= (3, 12) else []), "settrace"]
 
+HIDDEN = ["profiled", "traced"]
+
 EXCUSED: dict[tuple[str, str], str] = {
     ("rewrite", "handled_exceptions_of_other_users"): "the handler around each function handles and raises again",
     ("rewrite", "place_of_unwinding"): "PY_UNWIND comes at the end of that handler, which has no location",
     **({("rewrite", "cprofile"): "a probe of the pure recorder is a Python call"} if RECORDER == "pure" else {}),
+    **{
+        (engine, tool): "nothing hides the pure recorder" for engine in ENGINES for tool in HIDDEN if RECORDER == "pure"
+    },
     ("settrace", "tracers"): "the engine is a trace function: sys.gettrace() is occupied",
     ("monitoring", "monitoring_tools"): "the engine is a user of sys.monitoring, under a tool id of its own",
     **({("rewrite", "monitoring_tools"): "the engine beside it is"} if sys.version_info >= (3, 12) else {}),
@@ -851,6 +856,49 @@ def test_cprofile(request: pytest.FixtureRequest, tmp_path: Path, engine: str) -
     plain = run(sys.executable, "app.py", cwd=tmp_path, **ENVIRON)
     seen = recorded(engine, sys.executable, "app.py", cwd=tmp_path)
     assert seen.out.decode().splitlines() == plain.out.decode().splitlines()
+
+
+WATCHED = """
+import cProfile, logging, pstats, subprocess, sys, threading, time, warnings
+logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+def fails(): raise ValueError("in a thread")
+def program():
+    logging.info("told")
+    warnings.warn("warned")
+    subprocess.run(["true"])
+    thread = threading.Thread(target=fails)
+    thread.start()
+    thread.join()
+    time.sleep(0.7)
+files = set()
+def trace(frame, event, arg): files.add(frame.f_code.co_filename); return trace
+def profiled():
+    profile = cProfile.Profile()
+    profile.runcall(program)
+    return {file for file, line, name in pstats.Stats(profile).stats}
+def traced():
+    before = sys.gettrace()
+    threading.settrace(trace)
+    sys.settrace(trace)
+    try: program()
+    finally: sys.settrace(before)
+    return files
+seen = globals()[sys.argv[1]]()
+print(sorted(file for file in seen if not file.startswith("<frozen")))
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("tool", HIDDEN)
+def test_what_we_do_meanwhile(request: pytest.FixtureRequest, tmp_path: Path, engine: str, tool: str) -> None:
+    """A profiler or tracer of the program's sees none of it: crumbs, reports, a thread of ours that begins and works."""
+    excuse(request, engine, tool)
+    (tmp_path / "app.py").write_text(WATCHED)
+    plain = run(sys.executable, "app.py", tool, cwd=tmp_path, **ENVIRON)
+    seen = recorded(engine, sys.executable, "app.py", tool, cwd=tmp_path)
+    assert "threading.py" in plain.out.decode()
+    assert seen.out.decode() == plain.out.decode()
+    assert list((tmp_path / ".narrative" / "crashes").iterdir())
 
 
 CORES = ["ctrace", "pytrace", *(["sysmon"] if sys.version_info >= (3, 12) else [])]

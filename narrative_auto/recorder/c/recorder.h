@@ -9,6 +9,15 @@
 #include "blocks.h"
 #include "describe.h"
 
+/* Calls a function of ours, with an argument or NULL for none, out of sight of the program's debuggers and profilers. */
+static PyObject *called_untraced(PyObject *function, PyObject *argument) {
+    PyThreadState *state = PyThreadState_Get();
+    PyThreadState_EnterTracing(state);
+    PyObject *result = PyObject_Vectorcall(function, &argument, argument != NULL, NULL);
+    PyThreadState_LeaveTracing(state);
+    return result;
+}
+
 /* Tells whoever waits that there is something to tell, once. It may run Python code, so it comes last; and a signal
    handler of the program's may raise in that, so it may fail: -1. */
 static __attribute__((noinline)) int lane_wakes(Lane *lane) {
@@ -17,7 +26,7 @@ static __attribute__((noinline)) int lane_wakes(Lane *lane) {
     if (wake == NULL)
         return 0;
     Py_INCREF(wake);
-    PyObject *result = PyObject_CallNoArgs(wake);
+    PyObject *result = called_untraced(wake, NULL);
     Py_DECREF(wake);
     if (result != NULL) {
         Py_DECREF(result);
