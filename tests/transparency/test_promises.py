@@ -681,6 +681,7 @@ b lib.py:30, depth == 1
 c
 a
 n
+p __import__("time").sleep(0.6)  # meanwhile a thread of ours begins and works
 n
 s
 w
@@ -860,6 +861,7 @@ def test_cprofile(request: pytest.FixtureRequest, tmp_path: Path, engine: str) -
 
 WATCHED = """
 import cProfile, logging, pstats, subprocess, sys, threading, time, warnings
+if sys.version_info >= (3, 13): import _colorize  # which `traceback` imports late; our finder would be seen
 logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
 def fails(): raise ValueError("in a thread")
 def program():
