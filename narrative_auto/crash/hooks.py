@@ -59,6 +59,12 @@ class EnoughRoom:
             sys.setrecursionlimit(self._levels)
 
 
+def lacks_files() -> bool:
+    """Return whether the program may open hardly any more files, where the compiled recorder can tell."""
+    native: Any = sys.modules.get("narrative_auto.recorder._native")
+    return native is not None and native.lacks_files()
+
+
 class CrashHook:
     """Stands in front of `sys.excepthook`, and goes on to the hook that it found there.
 

@@ -94,6 +94,22 @@ def snippet(
     return tuple(result)
 
 
+class LinesAsFound:
+    """A context that leaves `linecache` as it finds it: what Python, or the program, shows later it reads then."""
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._before = dict(linecache.cache)
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        for name in linecache.cache.keys() - self._before.keys():
+            linecache.cache.pop(name, None)
+        linecache.cache.update(self._before)
+
+
 def _lines_of(filename: str, module_globals: dict[str, Any] | None) -> list[str]:
     # The file may have been edited since the program read it, or since another traceback did.
     linecache.checkcache(filename)

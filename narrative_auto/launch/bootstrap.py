@@ -12,7 +12,13 @@ import os  # noqa: E402
 import time  # noqa: E402
 
 from narrative_auto import settings  # noqa: E402
-from narrative_auto.crash.hooks import CrashHook, EnoughRoom, UnraisableHook, stay_interrupted  # noqa: E402
+from narrative_auto.crash.hooks import (  # noqa: E402
+    CrashHook,
+    EnoughRoom,
+    UnraisableHook,
+    lacks_files,
+    stay_interrupted,
+)
 from narrative_auto.errors import guarded, guarded_within, say, set_strict  # noqa: E402
 from narrative_auto.instrument.cache import CodeCache  # noqa: E402
 from narrative_auto.instrument.engines import choice  # noqa: E402
@@ -93,7 +99,7 @@ class Run:
             min_duration,
             self._telling.make_renderers,
             self._telling.tell_line if self._telling.tell == "tree" else None,
-            may_work=lambda: not self._isolation.local_names,
+            may_work=lambda: not self._isolation.local_names and not lacks_files(),
             look=(Sampler(self.recorder, self._restore_sites).look, bring_crumbs, self._take_in_libraries),
         )
         of_process.recorder, of_process.has_report = self.recorder, self._telling.reports
@@ -173,7 +179,7 @@ class Run:
         self._cost += time.perf_counter() - self._started
 
     def _take_in_libraries(self) -> None:
-        if self._libraries.is_behind:
+        if self._libraries.is_behind and not lacks_files():
             with self._isolation:
                 self._libraries.take_in()
 

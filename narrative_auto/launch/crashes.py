@@ -197,24 +197,26 @@ class Crashes:
         with self._isolation:
             from narrative_auto.crash.collect import collect
             from narrative_auto.crash.dump import write_dump
+            from narrative_auto.failures.source import LinesAsFound
             from narrative_auto.failures.variables import Variables
 
             config = self.diagnostics()
             redactor = telling.redactor().remembering()
-            crash = collect(
-                error,
-                recorder=self._recorder,
-                story_id=narrator.story_id,
-                story_name=narrator.story_name,
-                started=narrator.started,
-                now=now,
-                is_application=self._is_application,
-                redactor=redactor,
-                config=config,
-                variables=Variables(redactor, config, self._settings.repr),
-                where=where,
-                crumbs=_last_crumbs(),
-            )
+            with LinesAsFound():
+                crash = collect(
+                    error,
+                    recorder=self._recorder,
+                    story_id=narrator.story_id,
+                    story_name=narrator.story_name,
+                    started=narrator.started,
+                    now=now,
+                    is_application=self._is_application,
+                    redactor=redactor,
+                    config=config,
+                    variables=Variables(redactor, config, self._settings.repr),
+                    where=where,
+                    crumbs=_last_crumbs(),
+                )
             folder = telling.store_folder() if dumps else ""
             dump = guarded("writing the crash dump", write_dump, crash, folder) if folder else None
         return crash, dump or ""

@@ -344,6 +344,7 @@ static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type) {
 }
 
 static PyMethodDef functions[] = {
+    {"lacks_files", files_lacking, METH_NOARGS, NULL},
     {"more_files", files_more, METH_NOARGS, NULL},
     {"fewer_files", files_fewer, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -48,7 +48,7 @@ class Narrator:
         min_duration: ns after which an open stage gets its `StageStarted`.
         make_renderers: called once, when the first event is to be delivered; imports what renderers need.
         tell_open: given one line about a stage that stays open, or None not to look for any.
-        may_work: whether events may be delivered while the program runs, which imports what renderers need.
+        may_work: whether renderers may be made while the program runs, for which there are imports; asked until then.
         look: called each time the recorder is looked at.
     """
 
@@ -97,7 +97,8 @@ class Narrator:
     def _work(self) -> bool:
         for look in self._look:
             guarded("looking at the recorder", look)
-        if self._tells_at_once and guarded("looking at the program's modules", self._may_work):
+        may_tell = self._renderers is not None or guarded("looking at the program", self._may_work)
+        if self._tells_at_once and may_tell:
             self._tells_at_once = guarded("telling the story while it runs", self.tick) is not None
         return True  # what is not told now is told at the end
 

@@ -484,3 +484,31 @@ def test_no_file_may_be_opened_any_more(write: Write) -> None:
     ours = recorded.err.replace(plain.err, "").splitlines()
     assert len(ours) == 2
     assert all(line.startswith("narrative_auto: ") and "Too many open files" in line for line in ours)
+
+
+@pytest.mark.skipif(RECORDER == "pure", reason="the recorder in Python cannot tell")
+def test_no_file_can_be_opened_for_a_while(write: Write) -> None:
+    """Nothing of ours is tried meanwhile that would fail; the story is told later."""
+    source = NO_FILE_LEFT.format(first="import time\n", most=64)
+    source += "def main(held):\n    try: leak(held)\n    except OSError: time.sleep(0.7)\nmain([])\n"
+    folder = write("app.py", source).parent
+    done = narrative_run(sys.executable, "app.py", cwd=folder)
+    assert (done.status, done.out) == (0, b"64")
+    assert "Too many open files" not in done.err
+    assert (folder / ".narrative" / "stories.db").exists()
+
+
+def test_what_python_reads_of_files(write: Write) -> None:
+    """`linecache` is as it would be without us: a file may have changed when the program reads it."""
+    source = (
+        "import linecache, threading\n"
+        "def work(): raise ValueError('v')\n"
+        "threading.excepthook = lambda told: None\n"
+        "thread = threading.Thread(target=work); thread.start(); thread.join()\n"
+        "print(sorted(linecache.cache))\n"
+    )
+    folder = write("app.py", source).parent
+    plain = run(sys.executable, "app.py", cwd=folder)
+    done = narrative_run(sys.executable, "app.py", cwd=folder)
+    assert "app.py:2 in work" in done.err
+    assert (done.status, done.out) == (plain.status, plain.out) == (0, b"[]\n")

@@ -120,7 +120,7 @@ def test_failure_gives_the_report(start: Any, tmp_path: Path) -> None:
     path = next(line for line in lines if line.startswith("path "))
     assert re.fullmatch(r"path    main [\d.]+ m?s > import_orders [\d.]+ m?s > Store.insert, call 1812", path)
     before = lines.index(path) + 1
-    assert re.fullmatch(r"before +-\d+ µs  Order.from_row +ok, \d+ µs", lines[before])
+    assert re.fullmatch(r"before +-[\d.]+ [µm]s  Order.from_row +ok, [\d.]+ [µm]s", lines[before])
     assert re.fullmatch(r" +-\d+ µs  price_order +ok, \d+ µs", lines[before + 4])
     assert lines[-2].startswith("more    narrative story ")
     dump = Path(lines[-1].removeprefix("dump    "))

@@ -32,6 +32,11 @@ static int files_are_short(void) {
     return is_short;
 }
 
+/* Whether the program has left none: what another thread of ours has got lasts as long as its work. */
+static PyObject *files_lacking(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none)) {
+    return PyBool_FromLong(files_given || files_are_short());
+}
+
 /* Whether the limit was raised; files_fewer() is to be called then. */
 static PyObject *files_more(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(none)) {
     struct rlimit limit;

@@ -144,7 +144,7 @@ def test_a_huge_value() -> None:
     """A value's text is bounded, and so is the time that it takes."""
     nested: list[Any] = []
     nested.append(nested)
-    began = time.perf_counter()
+    began = time.thread_time()
     crumbs.crumb(
         "x",
         text="y" * 10_000_000,
@@ -154,7 +154,7 @@ def test_a_huge_value() -> None:
         nested=nested,
         data=b"z" * 10**7,
     )
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5
     one = only()
     assert all(len(str(text)) <= 200 for text in one.values())
     assert one["rows"].endswith("… 999990 more]")
