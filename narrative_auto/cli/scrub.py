@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from narrative_auto.cli.json_text import rewritten
+from narrative_auto.cli.json_text import parsed, rewritten
 from narrative_auto.errors import NarrativeError, attempted
 from narrative_auto.failures.redaction import Redactor
 from narrative_auto.failures.shapes import REDACTED
@@ -31,10 +30,6 @@ _BYTE_ORDER_MARK = "\ufeff"
 
 class ScrubError(NarrativeError):
     """A file cannot be scrubbed; the message is one line that says why and what to do."""
-
-
-class _NotJsonError(ValueError):
-    """A text is none that could be written again as it is."""
 
 
 @record(frozen=True, slots=True)
@@ -71,7 +66,7 @@ def scrub(path: str, output: str, names: Sequence[str]) -> Scrubbed:
         path = os.path.realpath(path)
         content, before = _read(path)
     text = _decoded(path, content)
-    told = scrubbed_text(text, Redactor(names).remembering(_MOST_REMEMBERED))
+    told = scrubbed_text(text, Redactor(names).remembering(_MOST_REMEMBERED, whole=True))
     count = max(told.count(REDACTED) - text.count(REDACTED), int(told != text))
     encoded = content if told == text else told.encode("utf-8", "surrogateescape")
     if output == STANDARD_OUTPUT:
@@ -198,27 +193,9 @@ def scrubbed_text(text: str, redactor: Redactor) -> str:
 
 
 def _scrubbed_json(text: str, redactor: Redactor) -> str | None:
-    """Return a JSON text without its secrets, or None where it is no object or list that could be written again."""
-    value = attempted(_parsed, text)
-    if value is None:
+    """Return a JSON text without its secrets, or None where it is no object or list."""
+    value = attempted(parsed, text)
+    if not isinstance(value, dict | list):
         return None
     told = redactor.nested(value)
-    return text if told == value else attempted(rewritten, text, value, told)
-
-
-def _parsed(text: str) -> Any:
-    """Return the object or list that a JSON text is.
-
-    Raises:
-        ValueError: it is none, or one with a key twice, of which only one would be known.
-    """
-    value = json.loads(text, object_pairs_hook=_distinct)
-    if not isinstance(value, dict | list):
-        raise _NotJsonError("neither an object nor a list")
-    return value
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(members := dict(pairs)) < len(pairs):
-        raise _NotJsonError("a key stands there twice")
-    return members
+    return text if told == value else rewritten(text, value, told)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from narrative_auto.recorder.base import Recorder
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -37,38 +39,38 @@ _FUNCTIONS = (type(stay_interrupted), type(len))
 class EnoughRoom:
     """Gives our own work at the end of a program the room that it needs; it may have left itself little.
 
-    That is levels of recursion and open files, whose limit the compiled recorder raises where a higher one is allowed:
-    the module of the standard library that does so cannot be imported any more.
+    That is levels of recursion, and open files where a higher limit is allowed: the module of the standard library that
+    raises it cannot be imported any more.
+
+    Args:
+        recorder: it can raise that limit.
     """
 
-    __slots__ = ("_files", "_levels")
+    __slots__ = ("_has_more_files", "_levels", "_recorder")
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
 
     def __enter__(self) -> None:
         """Begin."""
         self._levels = sys.getrecursionlimit()
         if self._levels < _LEVELS:
             sys.setrecursionlimit(_LEVELS)
-        native: Any = sys.modules.get("narrative_auto.recorder._native")
-        self._files = native if native is not None and native.more_files() else None
+        self._has_more_files = self._recorder.more_files()
 
     def __exit__(self, *_: object) -> None:
         """End."""
-        if self._files is not None:
-            self._files.fewer_files()
+        if self._has_more_files:
+            self._recorder.fewer_files()
         if self._levels < _LEVELS:
             sys.setrecursionlimit(self._levels)
-
-
-def lacks_files() -> bool:
-    """Return whether the program may open hardly any more files, where the compiled recorder can tell."""
-    native: Any = sys.modules.get("narrative_auto.recorder._native")
-    return native is not None and native.lacks_files()
 
 
 class CrashHook:
     """Stands in front of `sys.excepthook`, and goes on to the hook that it found there.
 
     Args:
+        recorder: of this process.
         prepare: given the exception before anything is printed; its result is handed to `report`.
         report: called after the previous hook.
         interrupted: called in its place where Ctrl-C ended the program.
@@ -83,12 +85,14 @@ class CrashHook:
 
     def __init__(
         self,
+        recorder: Recorder,
         prepare: Callable[[BaseException], Any],
         report: Callable[[Any], None],
         interrupted: Callable[[BaseException], None],
         strip_runpy: Callable[[], bool],
         left_main: Callable[[], int | None],
     ) -> None:
+        self._recorder = recorder
         self._prepare = prepare
         self._report = report
         self._interrupted = interrupted
@@ -129,10 +133,10 @@ class CrashHook:
             self.dies_of_signal = type(error) is KeyboardInterrupt
         else:
             self.outcome = "failed"
-            with EnoughRoom():
+            with EnoughRoom(self._recorder):
                 self.prepared = shielded("preparing the crash report", self._prepare, error)
         self._previous(error_type, error, traceback)
-        with EnoughRoom():
+        with EnoughRoom(self._recorder):
             if self.outcome == "interrupted":
                 shielded("saying where the program was", self._interrupted, error)
             if self.prepared is not None:
@@ -157,9 +161,10 @@ class CrashHook:
     def meet_late(self, error: BaseException) -> None:
         """Report an exception that another hook has met without handing it on, at the program's end."""
         self.outcome = "failed"
-        self.prepared = guarded("preparing the crash report", self._prepare, error)
-        if self.prepared is not None:
-            shielded("reporting the crash", self._report, self.prepared)
+        with EnoughRoom(self._recorder):
+            self.prepared = guarded("preparing the crash report", self._prepare, error)
+            if self.prepared is not None:
+                shielded("reporting the crash", self._report, self.prepared)
 
     def _clean(self, error: BaseException, traceback: TracebackType | None) -> TracebackType | None:
         """Take the frames that are there because of us out of an exception's traceback, and return it.

@@ -142,13 +142,12 @@ def _words_of_log(parts: Any) -> Iterator[tuple[str, str]]:
     from narrative_auto.crumbs.wording import redactor
 
     level, name, message, arguments, kind = parts
-    known = redactor.remembering()
     if type(arguments) is dict:  # `%(password)s`: in the message nothing says what it is
-        arguments = known.nested(arguments)
+        arguments = redactor.nested(arguments)
     shown = attempted(lambda: str(message) % arguments) if arguments else None
     yield "level", _text(level)
     yield "logger", _text(name)
-    yield "message", known.without_remembered(str(message) if shown is None else shown)
+    yield "message", redactor.without_remembered(str(message) if shown is None else shown)
     if kind is not None:
         yield "raised", name_of_type(kind)
 

@@ -24,6 +24,9 @@ _MOST_SECONDS = 0.25
 """How long the `repr` of an object may take."""
 
 _MOST_KNOWN = 1_000
+_MOST_REMEMBERED = 20
+"""Secrets that are taken out of later crumbs too; a crumb costs more for each."""
+
 _MOST_IN_LINE = 200
 _ORDINARY = 10**12
 _SHORT = 8
@@ -31,7 +34,7 @@ _SHORT = 8
 
 _PLAIN = (str, int, float, bool, type(None))
 
-redactor = Redactor(of_process.redact)
+redactor = Redactor(of_process.redact).remembering(_MOST_REMEMBERED)
 
 _names: dict[str, bool] = {}
 _events: dict[str, str] = {}

@@ -9,6 +9,7 @@ import sys
 import time
 from _thread import allocate_lock, get_ident, get_native_id, stack_size, start_new_thread
 from collections import deque
+from functools import partial
 from opcode import opmap
 from types import BuiltinFunctionType, CodeType
 
@@ -87,8 +88,15 @@ class _Threads:
 
 
 _threads = _Threads()
+
+
+def _untraced(function: Callable[[], object]) -> Callable[[], object]:
+    """Return a function of ours out of sight of the program's tools, where there is a recorder that can have it so."""
+    return function if of_process.recorder is None else partial(of_process.recorder.untraced, function)
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_threads.wait_until_gone, after_in_child=_threads.forget)
+    os.register_at_fork(before=_untraced(_threads.wait_until_gone), after_in_child=_untraced(_threads.forget))
 
 
 def called_within(seconds: float, function: Callable[[Any], Any], value: object) -> tuple[Any] | None:

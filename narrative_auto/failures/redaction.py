@@ -59,7 +59,7 @@ class Redactor:
         re.error: a pattern is none.
     """
 
-    __slots__ = ("_callback", "_known_names", "_memory", "_names", "_patterns")
+    __slots__ = ("_callback", "_is_whole", "_known_names", "_memory", "_names", "_patterns")
 
     def __init__(
         self,
@@ -72,18 +72,20 @@ class Redactor:
         self._callback = callback
         self._known_names: dict[str, bool] = {}
         self._memory: Remembered | None = None
+        self._is_whole = False
 
-    def remembering(self, most: int = MOST_REMEMBERED) -> Redactor:
+    def remembering(self, most: int = MOST_REMEMBERED, *, whole: bool = False) -> Redactor:
         """Return a redactor of the same rules that takes a value which it has redacted out of all later texts too.
 
         Words, numbers, paths and what is shorter than six characters is not remembered.
 
         Args:
             most: values that are remembered, the newest; each costs some 0.1 µs a text.
+            whole: whether no text is cut, however long; for files.
         """
         redactor = Redactor()
         redactor._names, redactor._patterns, redactor._callback = self._names, self._patterns, self._callback
-        redactor._memory = Remembered(most)
+        redactor._memory, redactor._is_whole = Remembered(most), whole
         return redactor
 
     def also(self, names: Iterable[str]) -> None:
@@ -118,12 +120,12 @@ class Redactor:
     def text(self, text: str) -> str:
         """Return a message, a traceback or the like without its secrets.
 
-        A text of more than `MOST_CHARACTERS` is cut, and loses the word that the cut went through, since half of a
-        secret is no longer recognised.
+        A text of more than `MOST_CHARACTERS` is cut, unless the redactor is for files, and loses the word that the cut
+        went through, since half of a secret is no longer recognised.
         """
         if len(text) <= MOST_CHARACTERS and _ORDINARY.fullmatch(text):
             return self.without_remembered(text) if self._memory else text
-        return self.whole_text(_bounded(text))
+        return self.whole_text(text if self._is_whole else _bounded(text))
 
     def whole_text(self, text: str) -> str:
         """Return a text of any length without its secrets; for files, since the time grows with the length."""

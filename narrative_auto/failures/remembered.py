@@ -60,6 +60,11 @@ class Remembered:
             for oldest in tuple(self._forms)[:1]:
                 self._forms.pop(oldest, None)
 
+    def learn_all(self, other: Remembered) -> None:
+        """Remember what somebody else does."""
+        for value in tuple(other._forms):
+            self.learn_value(value)
+
     def spans(self, text: str) -> Iterator[Span]:
         """Give where remembered values stand in a text: as they are, and as `repr`, JSON and URLs quote them."""
         for form in [form for forms in tuple(self._forms.values()) for form in forms if form in text]:

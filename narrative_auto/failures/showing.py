@@ -26,6 +26,7 @@ from types import (
 
 from narrative_auto.errors import attempted, attempted_within
 from narrative_auto.failures.brief import is_of_library
+from narrative_auto.failures.held import texts_held
 from narrative_auto.failures.naming import is_described, is_secret_by_value, is_weak
 from narrative_auto.failures.shapes import REDACTED
 from narrative_auto.failures.unasked import shown_unasked
@@ -67,9 +68,10 @@ class Shower:
         depth: levels of containers that are opened.
         items: members of a container that are shown.
         own_text: asked for the text of an object of no known type; None for `<module.Type>`.
+        learns: whether what objects hold under secrets' names is remembered: it may stand elsewhere.
     """
 
-    __slots__ = ("_depth", "_items", "_most", "_own_text", "_redactor", "_until")
+    __slots__ = ("_depth", "_items", "_learns", "_most", "_own_text", "_redactor", "_until")
 
     def __init__(
         self,
@@ -79,12 +81,14 @@ class Shower:
         depth: int = 2,
         items: int = 10,
         own_text: Callable[[Any], str | None] = lambda _: None,
+        learns: bool = False,
     ) -> None:
         self._redactor = redactor
         self._most = most_characters
         self._depth = depth
         self._items = items
         self._own_text = own_text
+        self._learns = learns
         self._until = 0.0
 
     def text(self, value: object, name: str = "") -> str:
@@ -135,6 +139,8 @@ class Shower:
         return self._unknown(value, kind, depth, around)
 
     def _unknown(self, value: Any, kind: type, depth: int, around: tuple[int, ...]) -> str:
+        if self._learns:
+            self._learn_from(value)
         shown = attempted(_without_code, value, kind)  # a metaclass may have attributes of its own that raise
         if shown is None:
             own = self._own_text(value)
@@ -142,6 +148,15 @@ class Shower:
                 return self._redacted(clipped(own))
             shown = attempted(self._named_type, value, kind, depth, around) or _type_of(value)
         return self._redacted(shown)
+
+    def _learn_from(self, value: Any) -> None:
+        """Remember what an object holds under a secret's name, or in a URL."""
+        for name, text in texts_held(value):
+            if self._redactor.name(name) or (is_weak(name) and is_secret_by_value(name, text)):
+                if not is_described(name, text):
+                    self._redactor.learn(text)
+            elif "://" in text and "@" in text:
+                self._redactor.text(clipped(text))
 
     def _redacted(self, text: str) -> str:
         return self._redactor.text(text)

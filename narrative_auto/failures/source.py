@@ -95,19 +95,29 @@ def snippet(
 
 
 class LinesAsFound:
-    """A context that leaves `linecache` as it finds it: what Python, or the program, shows later it reads then."""
+    """A context that leaves `linecache` as it finds it: what Python, or the program, shows later it reads then.
+
+    What others put there meanwhile stays, if it is not in a file.
+    """
 
     __slots__ = ("_before",)
 
     def __enter__(self) -> None:
         """Begin."""
-        self._before = dict(linecache.cache)
+        self._before = attempted(dict, linecache.cache)
 
     def __exit__(self, *_: object) -> None:
         """End."""
-        for name in linecache.cache.keys() - self._before.keys():
-            linecache.cache.pop(name, None)
-        linecache.cache.update(self._before)
+        if self._before is not None:
+            attempted(self._put_back, self._before)
+
+    @staticmethod
+    def _put_back(before: dict[str, Any]) -> None:
+        cache: dict[str, Any] = linecache.cache
+        for name, entry in list(cache.items()):
+            if name not in before and len(entry) > 1 and entry[1] is not None:  # with a time: read from a file
+                cache.pop(name, None)
+        cache.update(before)
 
 
 def _lines_of(filename: str, module_globals: dict[str, Any] | None) -> list[str]:

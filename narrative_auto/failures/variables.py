@@ -66,6 +66,7 @@ class Variables:
             most_characters=config.max_local_value_len,
             depth=config.max_local_depth,
             own_text=self._own_text,
+            learns=True,
         )
 
     def of(self, frame: FrameType, lineno: int, used: Sequence[str]) -> FrameVariables:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType, ModuleType
     from typing import Any
 
+    from narrative_auto.recorder.base import Watcher
+
 READS_CODE, COMPILES, PICKLES, LOADS_MODULE = "reads code", "compiles frames", "pickles", "loads a module"
 """What a watched function does with a variable of its: a function, or the module that it has loaded when it returns."""
 
@@ -54,7 +56,7 @@ class Watch:
     Args:
         act: {what a function does: called with the variable}; what is missing is not watched.
         step_aside: called when a module of `COMPILES_FRAMES` is being imported.
-        frame_probe: makes the constants for watched functions; see `Recorder.frame_probe`.
+        watcher: what stands in watched functions; see `Recorder.watcher`.
 
     Attributes:
         is_behind: modules that were imported before have not been looked at.
@@ -64,12 +66,11 @@ class Watch:
         self,
         act: Mapping[str, Callable[[Any], object]],
         step_aside: Callable[[], object],
-        frame_probe: Callable[[Callable[[FrameType], object]], object],
+        watcher: type[Watcher],
     ) -> None:
         self._act = act
         self._step_aside = step_aside
-        self._frame_probe = frame_probe
-        self._kind = type(frame_probe(id))
+        self._watcher = watcher
         self.is_behind = True
 
     def wants(self, module: str) -> bool:
@@ -118,7 +119,9 @@ class Watch:
             self._step_aside()
         kinds = WATCHED[module].get(code.co_qualname, {})
         probes = {
-            _TRANSITIONS[kind]: self._probe(name, self._act[kind]) for kind, name in kinds.items() if kind in self._act
+            _TRANSITIONS[kind]: self._watching(name, self._act[kind])
+            for kind, name in kinds.items()
+            if kind in self._act
         }
         if probes:
             return assemble(code, probes.get)
@@ -128,11 +131,11 @@ class Watch:
 
     def _is_watched(self, code: CodeType) -> bool:
         return any(
-            type(one) is self._kind or (type(one) is type(code) and self._is_watched(one)) for one in code.co_consts
+            type(one) is self._watcher or (type(one) is type(code) and self._is_watched(one)) for one in code.co_consts
         )
 
-    def _probe(self, name: str, act: Callable[[Any], object]) -> object:
-        """Return the probe in a watched function, which hands on one of its variables."""
+    def _watching(self, name: str, act: Callable[[Any], object]) -> Watcher:
+        """Return what stands in a watched function and hands on one of its variables."""
 
         def meet(frame: FrameType) -> None:
             value = frame.f_locals.get(name)
@@ -142,7 +145,7 @@ class Watch:
                 except Exception as fault:  # noqa: BLE001 - it is ours, or of a signal handler of the program's
                     guarded_within(f"looking after {name}", _raise, fault)
 
-        return self._frame_probe(meet)
+        return self._watcher(meet)
 
 
 def _raise(fault: Exception) -> None:

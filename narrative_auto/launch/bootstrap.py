@@ -10,15 +10,10 @@ import atexit  # noqa: E402
 import gc  # noqa: E402
 import os  # noqa: E402
 import time  # noqa: E402
+from _functools import partial  # type: ignore[import-not-found] # noqa: E402 - functools would import collections
 
 from narrative_auto import settings  # noqa: E402
-from narrative_auto.crash.hooks import (  # noqa: E402
-    CrashHook,
-    EnoughRoom,
-    UnraisableHook,
-    lacks_files,
-    stay_interrupted,
-)
+from narrative_auto.crash.hooks import CrashHook, EnoughRoom, UnraisableHook, stay_interrupted  # noqa: E402
 from narrative_auto.errors import guarded, guarded_within, say, set_strict  # noqa: E402
 from narrative_auto.instrument.cache import CodeCache  # noqa: E402
 from narrative_auto.instrument.engines import choice  # noqa: E402
@@ -99,7 +94,7 @@ class Run:
             min_duration,
             self._telling.make_renderers,
             self._telling.tell_line if self._telling.tell == "tree" else None,
-            may_work=lambda: not self._isolation.local_names and not lacks_files(),
+            may_work=lambda: not self._isolation.local_names and not self.recorder.lacks_files(),
             look=(Sampler(self.recorder, self._restore_sites).look, bring_crumbs, self._take_in_libraries),
         )
         of_process.recorder, of_process.has_report = self.recorder, self._telling.reports
@@ -108,6 +103,7 @@ class Run:
         self.keeping.begin(self._narrator)
         self._narrator.tell_of_process()
         self._crash = CrashHook(
+            self.recorder,
             self._crashes.collect,
             self._crashes.report,
             self._crashes.interrupted,
@@ -171,7 +167,9 @@ class Run:
         atexit.register(self.recorder.untraced, self._end)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
-                before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._begin_child
+                before=partial(self.recorder.untraced, self._before_fork),
+                after_in_parent=partial(self.recorder.untraced, self._after_fork),
+                after_in_child=partial(self.recorder.untraced, self._begin_child),
             )
         connect_crumbs(self.recorder.keep_crumb, of_process.redact)
         self._announce()
@@ -179,7 +177,7 @@ class Run:
         self._cost += time.perf_counter() - self._started
 
     def _take_in_libraries(self) -> None:
-        if self._libraries.is_behind and not lacks_files():
+        if self._libraries.is_behind and not self.recorder.lacks_files():
             with self._isolation:
                 self._libraries.take_in()
 
@@ -272,7 +270,7 @@ class Run:
         if self._ended or os.getpid() != self._pid:
             return
         self._ended = True
-        with EnoughRoom():
+        with EnoughRoom(self.recorder):
             try:
                 guarded("telling the end of the story", self._finish)
             finally:

@@ -8,7 +8,6 @@ import sys
 import time
 
 from narrative_auto import settings
-from narrative_auto.crash.hooks import EnoughRoom
 from narrative_auto.errors import guarded, say, shielded
 
 TYPE_CHECKING = False
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from narrative_auto.crash.collect import Crash
     from narrative_auto.failures.config import FailureDiagnosticsConfig
+    from narrative_auto.failures.redaction import Redactor
     from narrative_auto.instrument.isolation import Isolation
     from narrative_auto.instrument.scope import Scope
     from narrative_auto.launch.telling import Telling
@@ -142,10 +142,12 @@ class Crashes:
         thread = _thread.get_ident()
         if thread in self._inside or sys.is_finalizing() or issubclass(type(error), _QUIET):
             return
+        if self._recorder.lacks_files():  # a higher limit for us would be one for all threads
+            say("a failure that the program survived gets no report: it may open no more files, see ulimit -n")
+            return
         self._inside.add(thread)  # what fails in our own work is no failure of the program's
         try:
-            with EnoughRoom():
-                shielded("reporting a failure", self._report_survived, error, named, otherwise)
+            shielded("reporting a failure", self._report_survived, error, named, otherwise)
         finally:
             self._inside.discard(thread)
 
@@ -201,7 +203,9 @@ class Crashes:
             from narrative_auto.failures.variables import Variables
 
             config = self.diagnostics()
-            redactor = telling.redactor().remembering()
+            redactor = telling.redactor()
+            crumbs = _last_crumbs()
+            _learn(redactor)
             with LinesAsFound():
                 crash = collect(
                     error,
@@ -215,8 +219,9 @@ class Crashes:
                     config=config,
                     variables=Variables(redactor, config, self._settings.repr),
                     where=where,
-                    crumbs=_last_crumbs(),
+                    crumbs=crumbs,
                 )
+            telling.forget_secrets()
             folder = telling.store_folder() if dumps else ""
             dump = guarded("writing the crash dump", write_dump, crash, folder) if folder else None
         return crash, dump or ""
@@ -267,6 +272,18 @@ class Crashes:
         if any(site.filename == filename for site in self._recorder.sites):
             return True
         return self._scope.module("", filename).instrument
+
+
+def _learn(redactor: Redactor) -> None:
+    """Remember what is known to be secret already: by crumbs, and by the names of environment variables."""
+    wording = sys.modules.get("narrative_auto.crumbs.wording")
+    if wording is not None and redactor.memory is not None:
+        redactor.memory.learn_all(wording.redactor.memory)
+    for name, value in settings.current_environment().items():
+        if redactor.name(name):
+            redactor.learn(value)
+        elif "://" in value and "@" in value:
+            redactor.text(value)
 
 
 def _last_crumbs() -> list[Any]:

@@ -52,7 +52,7 @@ def watch_libraries(
     def begin_worker(_: Any) -> None:
         watch.also(LEFT_WORKER, workers.told)
 
-    witness = Witness(isolation)
+    witness = Witness(isolation, recorder)
     act: dict[str, Callable[[Any], object]] = {
         LOGS: witness.log,
         WARNS: witness.warning,
@@ -74,7 +74,7 @@ def watch_libraries(
         }
         if engines.companion is None:
             act[LOADS_MODULE] = instrument_loaded
-    watch: Watch = Watch(act, step_aside, recorder.frame_probe)
+    watch: Watch = Watch(act, step_aside, recorder.watcher)
     return watch
 
 
@@ -83,27 +83,32 @@ class Witness:
 
     Args:
         isolation: our own imports on the way.
+        recorder: knows whether anything can be imported.
     """
 
-    def __init__(self, isolation: Isolation) -> None:
+    def __init__(self, isolation: Isolation, recorder: Recorder) -> None:
         self._isolation = isolation
+        self._recorder = recorder
         self._seeing: Any = None
 
     def log(self, record: Any) -> None:
         """Take down a log record."""
-        self._automatic().see_log(record)
+        if self._can_see():
+            self._seeing.see_log(record)
 
     def warning(self, message: Any) -> None:
         """Take down a warning."""
-        self._automatic().see_warning(message)
+        if self._can_see():
+            self._seeing.see_warning(message)
 
     def process(self, arguments: Any) -> None:
         """Take down a command line."""
-        self._automatic().see_process(arguments)
+        if self._can_see():
+            self._seeing.see_process(arguments)
 
-    def _automatic(self) -> Any:
-        if self._seeing is None:
+    def _can_see(self) -> bool:
+        if self._seeing is None and not self._recorder.lacks_files():
             with self._isolation:
                 from narrative_auto.crumbs import automatic
             self._seeing = automatic
-        return self._seeing
+        return self._seeing is not None

@@ -91,6 +91,7 @@ def package(command: list[str], script: str) -> dict[str, Any]:
 
         run = bootstrap.current()
         if run is not None:
+            run.recorder.say_goodbye()  # what follows is no program's
             engines = run.engines
             facts["engines"] = {
                 "first": engines.first.name,

@@ -58,6 +58,8 @@ class Telling:
         self._folder: str | None = None
         self._remark = ""
         self._keeper: object = None
+        self._redactor: Redactor | None = None
+        self._run: dict[str, Any] = {}
         self.tells = tells
         self.narrator: Narrator | None = None
 
@@ -123,14 +125,14 @@ class Telling:
             from narrative_auto.failures.values import clean
             from narrative_auto.renderers.sqlite import SqliteStoryRenderer
 
-            run = {
+            self._run = {
                 "pid": os.getpid(),
                 "command": clean(" ".join(self.redactor().arguments(sys.orig_argv))),
                 "folder": self.here,
                 "python": sys.version.split()[0],
             }
             database = os.path.join(folder, store_folder.DATABASE)
-            self._keeper = guarded("keeping the story", SqliteStoryRenderer, database, run)
+            self._keeper = guarded("keeping the story", SqliteStoryRenderer, database, self._run)
             renderers += [self._keeper] if self._keeper is not None else []
         return renderers
 
@@ -177,10 +179,17 @@ class Telling:
         return self.tell != "nothing" and self.can_write()
 
     def redactor(self) -> Redactor:
-        """Return what takes secrets out of what this process tells and keeps."""
+        """Return what takes secrets out of what this process tells and keeps; it remembers them."""
         from narrative_auto.failures.redaction import Redactor
 
-        return Redactor(self._settings.redact)
+        if self._redactor is None:
+            self._redactor = Redactor(self._settings.redact).remembering()
+        return self._redactor
+
+    def forget_secrets(self) -> None:
+        """Take out of the command line what came to be known as a secret since it was kept."""
+        if self._redactor is not None and self._run:
+            self._run["command"] = self._redactor.without_remembered(self._run["command"])
 
     def analyze(self, event: FailureOccurred) -> str | None:
         """Return what a language model makes of a failure, if one is to be asked. Ctrl-C cuts it short."""

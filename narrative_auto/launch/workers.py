@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from narrative_auto.crash.hooks import EnoughRoom
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,5 +74,4 @@ class Workers:
         if issubclass(type(error), KeyboardInterrupt):
             self._crash.outcome = "interrupted"
             return
-        with EnoughRoom():
-            self._crash.meet_late(error)
+        self._crash.meet_late(error)

@@ -4,7 +4,7 @@
    suspended.h: calls that are in no thread; memory.h: all of it; governor.h: what is not recorded, to keep the budget;
    blocks.h and explicit.h: what the program opens and closes itself; describe.h: what the sites are; recorder.h: what a
    transition does; probe.h with patch.h and fill.h, and monitor.h with watched.h: how transitions come here, from
-   rewritten code and from the interpreter; frame_probe.h: how we watch functions of libraries; readers.h: how it is all
+   rewritten code and from the interpreter; watcher.h: how we watch functions of libraries; readers.h: how it is all
    read; dump.h: a copy of the black box on a signal; nap.h: how our own thread sleeps; files.h: room for open files.
    This file: sites, threads, forks, the black box, and the module. */
 
@@ -21,7 +21,7 @@ static PyTypeObject *recorder_type;
 #include "c/explicit.h"
 #include "c/files.h"
 #include "c/fill.h"
-#include "c/frame_probe.h"
+#include "c/watcher.h"
 #include "c/monitor.h"
 #include "c/nap.h"
 #include "c/readers.h"
@@ -268,6 +268,9 @@ static PyMethodDef recorder_methods[] = {
     {"listen_again", recorder_listen_again, METH_NOARGS, NULL},
     {"begin_child", recorder_begin_child, METH_NOARGS, NULL},
     {"untraced", recorder_untraced, METH_O, NULL},
+    {"lacks_files", files_lack, METH_NOARGS, NULL},
+    {"more_files", files_more, METH_NOARGS, NULL},
+    {"fewer_files", files_fewer, METH_NOARGS, NULL},
     {"use_clock", recorder_use_clock, METH_O, NULL},
     {"open_box", recorder_open_box, METH_VARARGS, NULL},
     {"dump_on", recorder_dump_on, METH_VARARGS, NULL},
@@ -320,6 +323,7 @@ static void after_fork_in_parent(void) {
 
 static void after_fork_in_child(void) {
     nap_in_child();
+    files_give_back();
     pthread_mutex_init(&lanes_mutex, NULL);
     if (!box_in_child()) { /* the lanes are the parent's: we begin anew */
         current_lane = lanes_of_thread = spare_lanes = lanes_block = NULL;
@@ -343,16 +347,8 @@ static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type) {
     return *type == NULL ? -1 : PyModule_AddType(module, *type);
 }
 
-static PyMethodDef functions[] = {
-    {"lacks_files", files_lacking, METH_NOARGS, NULL},
-    {"more_files", files_more, METH_NOARGS, NULL},
-    {"fewer_files", files_fewer, METH_NOARGS, NULL},
-    {NULL, NULL, 0, NULL},
-};
-
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "narrative_auto.recorder._native", "The compiled recorder.", -1, functions, NULL, NULL, NULL,
-    NULL,
+    PyModuleDef_HEAD_INIT, "narrative_auto.recorder._native", "The compiled recorder.", -1, NULL, NULL, NULL, NULL, NULL,
 };
 
 /* Of one phase, with a state for the whole process: a sub-interpreter that asks for its own GIL is refused by the
@@ -370,7 +366,7 @@ PyMODINIT_FUNC PyInit__native(void) {
     }
     int failed = add_type(module, &probe_spec, &probe_type) < 0 || probe_types_make() < 0
         || add_type(module, &recorder_spec, &recorder_type) < 0 || add_type(module, &nap_spec, &nap_type) < 0
-        || add_type(module, &frame_probe_spec, &frame_probe_type) < 0;
+        || add_type(module, &watcher_spec, &watcher_type) < 0;
 #if PY_VERSION_HEX >= 0x030c0000
     watched_slot = PyUnstable_Eval_RequestCodeExtraIndex(watched_free);
     failed = failed || watched_slot < 0 || add_type(module, &monitor_spec, &monitor_type) < 0;

@@ -244,17 +244,34 @@ if TYPE_CHECKING:
             """Call a function of ours out of sight of the program's debugger or profiler, where that can be had."""
             ...
 
-        def frame_probe(self, meet: Callable[[FrameType], object], /) -> object:
-            """Return a constant for a library function's code.
+        @property
+        def watcher(self) -> type[Watcher]:
+            """What watches a function of a library."""
+            ...
 
-            Asked for its truth value, it calls a function of ours with the frame that asks, as `untraced` does. It is
-            true.
-            """
+        def lacks_files(self) -> bool:
+            """Whether the program may hardly open any more files, as far as that can be known."""
+            ...
+
+        def more_files(self) -> bool:
+            """Raise the limit of open files where the program has left none; return whether `fewer_files` follows."""
+            ...
+
+        def fewer_files(self) -> None:
+            """Set the limit back."""
             ...
 
         def scratch(self) -> Recorder:
             """Return an empty recorder of the same kind."""
             ...
+
+    class Watcher(Protocol):
+        """A constant for the code of a library's function; it is true.
+
+        Asked for that, it calls a function of ours with the frame that asks, as `untraced` does.
+        """
+
+        def __init__(self, meet: Callable[[FrameType], object], /) -> None: ...
 
     class Nap(Protocol):
         """A lock; see `_thread.lock`."""

@@ -98,7 +98,7 @@ class NativeRecorder(_native.Recorder):
     def rehearse(self) -> None:
         """Do nothing: a probe runs no Python code."""
 
-    frame_probe = staticmethod(_native.FrameProbe)
+    watcher = _native.Watcher
 
     @staticmethod
     def new_nap() -> Nap:

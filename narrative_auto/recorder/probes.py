@@ -54,7 +54,7 @@ class SilentProbe(bytearray):
         return (tuple, ())
 
 
-class FrameProbe:
+class Watcher:
     """A constant of a library function that we watch: hands on the frame that asks for its truth value; it is true."""
 
     __slots__ = ("_meet",)

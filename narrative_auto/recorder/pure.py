@@ -40,7 +40,7 @@ from narrative_auto.recorder.layout import (
     WORDS_PER_RECORD,
     YIELD,
 )
-from narrative_auto.recorder.probes import FrameProbe, SilentProbe, probe_types
+from narrative_auto.recorder.probes import SilentProbe, Watcher, probe_types
 from narrative_auto.recorder.readings import Edge, NotableCall, OpenCall
 from narrative_auto.recorder.sites import FUNCTION, GENERATOR, Site, SiteTable
 
@@ -374,7 +374,20 @@ class PureRecorder:
                 not start  # noqa: B018 - the same
                 unwind == RecursionError()  # noqa: B015 - the same
 
-    frame_probe = staticmethod(FrameProbe)
+    watcher = Watcher
+
+    @staticmethod
+    def lacks_files() -> bool:
+        """Return False: it cannot be known."""
+        return False
+
+    @staticmethod
+    def more_files() -> bool:
+        """Return False: what could raise a limit would have to be imported."""
+        return False
+
+    def fewer_files(self) -> None:
+        """Do nothing: there are no more."""
 
     @staticmethod
     def untraced(function: Callable[[], object]) -> object:

@@ -73,14 +73,15 @@ class SqliteStoryRenderer:
 
     Args:
         db_path: the database file; made, readable by its owner only, if it is not there.
-        run: what is known of the process: `pid`, `command`, `folder`, `python`.
+        run: what is known of the process: `pid`, `command`, `folder`, `python`. The command is written
+            again at the end, when more may be known to be secret.
     """
 
     def __init__(
         self, db_path: str | os.PathLike[str] = "runtime_narrative.db", run: Mapping[str, Any] | None = None
     ) -> None:
         self._path = os.fspath(db_path)
-        self._run = dict(run or {})
+        self._run = run if run is not None else {}
         self._connection: sqlite3.Connection | None = None
         self._stages = 0
         self._open()
@@ -248,12 +249,11 @@ class SqliteStoryRenderer:
             ),
         )
 
-    @staticmethod
-    def _totals(connection: sqlite3.Connection, event: StoryTotals) -> None:
+    def _totals(self, connection: sqlite3.Connection, event: StoryTotals) -> None:
         _execute(
             connection,
-            "UPDATE stories SET outcome=?, exit_status=?, own_cost=?, records=?, folded=?, disordered=?, app_roots=?"
-            " WHERE story_id=?",
+            "UPDATE stories SET outcome=?, exit_status=?, own_cost=?, records=?, folded=?, disordered=?, app_roots=?,"
+            " command=? WHERE story_id=?",
             (
                 event.outcome,
                 event.exit_status,
@@ -262,6 +262,7 @@ class SqliteStoryRenderer:
                 event.folded,
                 event.disordered,
                 os.pathsep.join(event.app_roots),
+                self._run.get("command"),
                 event.story_id,
             ),
         )

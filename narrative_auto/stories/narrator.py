@@ -48,7 +48,7 @@ class Narrator:
         min_duration: ns after which an open stage gets its `StageStarted`.
         make_renderers: called once, when the first event is to be delivered; imports what renderers need.
         tell_open: given one line about a stage that stays open, or None not to look for any.
-        may_work: whether renderers may be made while the program runs, for which there are imports; asked until then.
+        may_work: whether what renderers need may be imported while the program runs; asked until they are made.
         look: called each time the recorder is looked at.
     """
 
@@ -97,8 +97,7 @@ class Narrator:
     def _work(self) -> bool:
         for look in self._look:
             guarded("looking at the recorder", look)
-        may_tell = self._renderers is not None or guarded("looking at the program", self._may_work)
-        if self._tells_at_once and may_tell:
+        if self._tells_at_once and (self._renderers is not None or guarded("looking at the program", self._may_work)):
             self._tells_at_once = guarded("telling the story while it runs", self.tick) is not None
         return True  # what is not told now is told at the end
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Ticker:
-    """Calls a function every so often, in a thread of its own, which no tool of the program's sees.
+    """Calls a function every so often, in a thread of its own.
 
     Args:
-        recorder: it does not record that thread, and has the lock on which it sleeps.
+        recorder: lets that thread go unseen, and makes the lock on which it sleeps.
         work: called after each interval; the thread ends when it returns False.
         interval: seconds.
     """

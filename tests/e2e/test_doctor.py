@@ -320,3 +320,12 @@ def test_an_interpreter_that_hangs_or_prints_rubbish(write: Write, tmp_path: Pat
     killed = doctor(cwd=tmp_path, PYTHONPATH=str(own))
     assert problems(killed) == ["recording"]
     assert "exit status 7" in killed.out.decode()
+
+
+@pytest.mark.skipif(RECORDER == "pure", reason="the recorder in Python has no black box")
+def test_it_leaves_nothing_behind(write: Write, tmp_path: Path) -> None:
+    """No black box either: it is no program that died."""
+    write("app.py", APP)
+    boxes = tmp_path / "boxes"
+    assert only(doctor("python", "app.py", cwd=tmp_path, NARRATIVE_BLACK_BOX=str(boxes)), "black box")[0] == ""
+    assert not list(boxes.glob("*.box"))

@@ -250,3 +250,17 @@ def test_the_launcher_itself_is_executable() -> None:
     assert run(LAUNCHER, "--version", cwd=Path.cwd()).out.startswith(b"narrative-run 0.")
     assert run(COMMANDS / "narrative", "--version", cwd=Path.cwd()).out.startswith(b"narrative 0.")
     assert b"--min-duration" in run(LAUNCHER, "--help", cwd=Path.cwd()).out
+
+
+@pytest.mark.parametrize("name", ["signal", "argparse", "shutil", "difflib"])
+def test_a_module_on_the_pythonpath_named_like_the_librarys(tmp_path: Path, name: str) -> None:
+    """It is for the program, which may do with it what it does plain; our own commands import the library's."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / f"{name}.py").write_text("mine = 7\n")
+    (tmp_path / "app.py").write_text(f"import {name}\ndef main(): print({name}.mine)\nmain()\n")
+    plain = run(sys.executable, "app.py", cwd=tmp_path, PYTHONPATH=str(own))
+    done = narrative_run("--quiet", sys.executable, "app.py", cwd=tmp_path, PYTHONPATH=str(own))
+    assert (done.status, done.out, done.err) == (plain.status, plain.out, plain.err) == (0, b"7\n", "")
+    listed = run(COMMANDS / "narrative", "stories", cwd=tmp_path, PYTHONPATH=str(own))
+    assert (listed.status, listed.err) == (0, "")

@@ -121,7 +121,7 @@ def test_failure_gives_the_report(start: Any, tmp_path: Path) -> None:
     assert re.fullmatch(r"path    main [\d.]+ m?s > import_orders [\d.]+ m?s > Store.insert, call 1812", path)
     before = lines.index(path) + 1
     assert re.fullmatch(r"before +-[\d.]+ [µm]s  Order.from_row +ok, [\d.]+ [µm]s", lines[before])
-    assert re.fullmatch(r" +-\d+ µs  price_order +ok, \d+ µs", lines[before + 4])
+    assert re.fullmatch(r" +-[\d.]+ [µm]s  price_order +ok, [\d.]+ [µm]s", lines[before + 4])
     assert lines[-2].startswith("more    narrative story ")
     dump = Path(lines[-1].removeprefix("dump    "))
     assert (ORDERS / dump).resolve() == tmp_path / "store" / "crashes" / f"{lines[-2].split()[3]}.json"

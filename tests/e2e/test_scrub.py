@@ -60,14 +60,8 @@ def test_json_lines_stay_lines(write: Write, tmp_path: Path) -> None:
     )
 
 
-def test_json_that_would_not_come_back_is_text(write: Write, tmp_path: Path) -> None:
-    """With a key twice nothing of it is lost."""
-    path = write("odd.json", '{"a": 1, "a": 2, "password": "hunter2"}')
-    assert scrubbed(path, cwd=tmp_path).status == 0
-    assert path.read_text() == '{"a": 1, "a": 2, "password": [redacted]}'
-
-
 KEPT = [
+    '{"id": 1, "id": 2, "password": "short", "password": %s, "a": [{"id": 3, "id": 3}]}',
     '{"password": %s, "loss": NaN, "range": [-Infinity, Infinity]}',
     '{"price": 1.10, "large": 1e999, "one": 1E+2,\n\t"password" : %s, "zero": -0.0 }\n\n',
     '[{"caf\\u00e9": "\\/x\\"", "password":%s}, {}, [ ], true, null]',
@@ -82,7 +76,15 @@ def test_everything_else_in_json_is_as_it_was(write: Write, tmp_path: Path, form
     path = write("metrics.json", form % secret)
     assert scrubbed(path, cwd=tmp_path).status == 0
     told = '["[redacted]", {"a": ["[redacted]", "[redacted]"]}]' if secret[0] == "[" else '"[redacted]"'
-    assert path.read_text() == form % told
+    assert path.read_text() == form.replace("short", "[redacted]") % told
+
+
+def test_nothing_of_a_long_text_is_lost(write: Write, tmp_path: Path) -> None:
+    """However long it is."""
+    text = "all is well, and so on; " * 5_000
+    path = write("long.json", json.dumps({"text": text, "more": f"{text} password=hunter22"}))
+    assert scrubbed(path, cwd=tmp_path).out == f"1 value taken out of {path}\n".encode()
+    assert json.loads(path.read_text()) == {"text": text, "more": f"{text} password=[redacted]"}
 
 
 def test_a_full_disk_behind_stdout() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from narrative_auto.cli.json_text import rewritten
+from narrative_auto.cli.json_text import parsed, rewritten
 
 TEXTS = st.text(max_size=8)
 VALUES = st.recursive(
@@ -40,8 +41,8 @@ def test_a_changed_text_is_what_it_was_changed_to(
     """Whatever the form that it has."""
     text = f" {json.dumps(before, ensure_ascii=ascii_only, indent=indent)}\n"
     after = data.draw(changed(before))
-    assert json.loads(rewritten(text, before, after)) == after
-    assert rewritten(text, before, json.loads(text)) == text
+    assert parsed(rewritten(text, before, after)) == after
+    assert rewritten(text, before, parsed(text)) == text
 
 
 def test_other_members_are_an_error() -> None:
@@ -50,7 +51,27 @@ def test_other_members_are_an_error() -> None:
         rewritten("[1, 2]", [1, 2], [1])
 
 
-def test_a_text_that_cannot_be_encoded() -> None:
-    """It is an error, and no file that nobody can read."""
-    with pytest.raises(UnicodeEncodeError):
-        rewritten('["\\ud800", "é"]', ["\ud800", "é"], ["\ud800 ", "é"])
+@pytest.mark.parametrize(
+    ("text", "after", "told"),
+    [
+        (r'["\ud800 x", "é"]', ["\ud800", "é"], r'["\ud800", "é"]'),
+        (r'{"café": "\udc80 x"}', {"café": "\udc80"}, r'{"café": "\udc80"}'),
+        ('["é\udc80 x"]', ["é\udc80"], '["é\udc80"]'),
+        (r'{"a": 1, "a": "x", "a": 2}', {"a": 1, "b\0": "y", "a\0\0": 2}, r'{"a": 1, "b": "y", "a": 2}'),
+        (r'["x\u0000"]', ["y\0"], r'["y\u0000"]'),
+    ],
+)
+def test_what_is_hard_to_write(text: str, after: Any, told: str) -> None:
+    """Half a surrogate pair that was escaped, bytes that are no UTF-8, a key that stands there again."""
+    assert rewritten(text, parsed(text), after) == told
+
+
+def test_a_long_text() -> None:
+    """It takes neither much time nor much memory."""
+    text = f'["{"x" * 10_000_000}", "a"]'
+    tracemalloc.start()
+    told = rewritten(text, [text[2:-7], "a"], [text[2:-7], "b"])
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert told.endswith('"b"]')
+    assert most < 6 * len(text)
