@@ -8,7 +8,7 @@ import sys
 import time
 
 from narrative_auto import settings
-from narrative_auto.errors import guarded, say, shielded
+from narrative_auto.errors import attempted, guarded, say, shielded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class Crashes:
             config = self.diagnostics()
             redactor = telling.redactor()
             crumbs = _last_crumbs()
-            _learn(redactor)
+            attempted(_learn, redactor)
             with LinesAsFound():
                 crash = collect(
                     error,

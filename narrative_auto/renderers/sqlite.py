@@ -253,7 +253,7 @@ class SqliteStoryRenderer:
         _execute(
             connection,
             "UPDATE stories SET outcome=?, exit_status=?, own_cost=?, records=?, folded=?, disordered=?, app_roots=?,"
-            " command=? WHERE story_id=?",
+            " command=coalesce(?, command) WHERE story_id=?",
             (
                 event.outcome,
                 event.exit_status,
