@@ -276,9 +276,9 @@ class Crashes:
 
 def _learn(redactor: Redactor) -> None:
     """Remember what is known to be secret already: by crumbs, and by the names of environment variables."""
-    wording = sys.modules.get("narrative_auto.crumbs.wording")
-    if wording is not None and redactor.memory is not None:
-        redactor.memory.learn_all(wording.redactor.memory)
+    known = _of_crumbs("wording", "redactor")
+    if known is not None and redactor.memory is not None:
+        redactor.memory.learn_all(known.memory)
     for name, value in settings.current_environment().items():
         if redactor.name(name):
             redactor.learn(value)
@@ -286,24 +286,29 @@ def _learn(redactor: Redactor) -> None:
             redactor.text(value)
 
 
+def _of_crumbs(module: str, name: str) -> Any:
+    """Return what a module of crumbs has; None where nobody has left any, or another thread is just importing it."""
+    return getattr(sys.modules.get(f"narrative_auto.crumbs.{module}"), name, None)
+
+
 def _last_crumbs() -> list[Any]:
     """Return the crumbs of this process; none where nobody has left any."""
-    crumbs = sys.modules.get("narrative_auto.crumbs.memory")
-    return crumbs.memory.last() if crumbs is not None else []
+    memory = _of_crumbs("memory", "memory")
+    return memory.last() if memory is not None else []
 
 
 def connect_crumbs(keep: Callable[[str], object], redact: tuple[str, ...]) -> None:
     """Where somebody leaves crumbs already, let them go into the black box, without what is secret here."""
-    memory = sys.modules.get("narrative_auto.crumbs.memory")
+    memory = _of_crumbs("memory", "memory")
     if memory is not None:
-        memory.memory.mirror = keep
-    wording = sys.modules.get("narrative_auto.crumbs.wording")
-    if wording is not None:
-        wording.use_names(redact)
+        memory.mirror = keep
+    use_names = _of_crumbs("wording", "use_names")
+    if use_names is not None:
+        use_names(redact)
 
 
 def bring_crumbs() -> None:
     """Bring the black box those crumbs that came too fast."""
-    memory = sys.modules.get("narrative_auto.crumbs.memory")
+    memory = _of_crumbs("memory", "memory")
     if memory is not None:
-        memory.memory.mirror_all()
+        memory.mirror_all()

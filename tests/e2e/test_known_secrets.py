@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -86,15 +87,18 @@ def test_what_is_known_under_a_name(write: Write, source: str, mode: str) -> Non
     assert not [path for path in kept if SECRET.encode() in path.read_bytes()]
 
 
-def test_the_command_line_of_a_story(tmp_path: Path) -> None:
+def test_the_command_line_of_a_story(write: Write, tmp_path: Path) -> None:
     """What the failure has shown to be a secret is no longer there."""
-    source = f"def f(password):\n    raise ValueError('pw ' + password)\nf('{SECRET}')"
-    narrative_run(sys.executable, "-c", source, cwd=tmp_path)
+    source = (
+        "import sys, time\ndef login(password):\n    time.sleep(0.4)\n    raise ValueError('no')\nlogin(sys.argv[1])\n"
+    )
+    write("app.py", source)
+    narrative_run(sys.executable, "app.py", SECRET, cwd=tmp_path)
     shown = run(COMMANDS / "narrative", "stories", cwd=tmp_path).out.decode()
     story = run(COMMANDS / "narrative", "story", shown.split()[0], cwd=tmp_path).out.decode()
-    assert "f('[redacted]')" in story
+    assert "app.py [redacted]" in story
     assert SECRET not in story
-    with sqlite3.connect(tmp_path / ".narrative" / "stories.db") as connection:
+    with closing(sqlite3.connect(tmp_path / ".narrative" / "stories.db")) as connection:
         assert SECRET not in "\n".join(connection.iterdump())
 
 
