@@ -1,4 +1,4 @@
-"""Library functions that must not meet rewritten code, or that load modules past every finder: watched by probes.
+"""Library functions that must not meet rewritten code, or that load modules past every finder: each has a watcher.
 
 Compilers of bytecode (numba, polars) choke on the constants that probes are, and what pickles a function by value is
 better off without them: they get the function's own code back just before they look at it. pytest rewrites assertions
@@ -118,13 +118,13 @@ class Watch:
         if module in COMPILES_FRAMES and code.co_name == "<module>":
             self._step_aside()
         kinds = WATCHED[module].get(code.co_qualname, {})
-        probes = {
+        watchers = {
             _TRANSITIONS[kind]: self._watching(name, self._act[kind])
             for kind, name in kinds.items()
             if kind in self._act
         }
-        if probes:
-            return assemble(code, probes.get)
+        if watchers:
+            return assemble(code, watchers.get)
         constants = tuple(self.watched(one, module) if type(one) is type(code) else one for one in code.co_consts)
         changed = any(new is not old for new, old in zip(constants, code.co_consts, strict=True))
         return code.replace(co_consts=constants) if changed else code

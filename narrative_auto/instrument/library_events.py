@@ -1,6 +1,6 @@
 """Functions of the standard library in which something happens that a crash report should know of.
 
-They carry a probe, so that no handler, hook or filter of ours stands among the program's: whatever it puts in their
+They carry a watcher, so that no handler, hook or filter of ours stands among the program's: whatever it puts in their
 place, or takes away, goes on as without us.
 """
 

@@ -88,9 +88,13 @@ def test_what_is_known_under_a_name(write: Write, source: str, mode: str) -> Non
 
 
 def test_the_command_line_of_a_story(write: Write, tmp_path: Path) -> None:
-    """What the failure has shown to be a secret is no longer there."""
+    """What the failure has shown to be a secret is no longer there, although it was written before."""
     source = (
-        "import sys, time\ndef login(password):\n    time.sleep(0.4)\n    raise ValueError('no')\nlogin(sys.argv[1])\n"
+        "import os, sys, time\n"
+        "def login(password):\n"
+        "    while not os.path.exists('.narrative/stories.db'): time.sleep(0.01)\n"
+        "    raise ValueError('no')\n"
+        "login(sys.argv[1])\n"
     )
     write("app.py", source)
     narrative_run(sys.executable, "app.py", SECRET, cwd=tmp_path)
